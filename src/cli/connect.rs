@@ -1,0 +1,73 @@
+//! Finds who answers: the node that runs on the data directory, or this process.
+//!
+//! A node is found by its socket. If nobody listens there, the store is opened here. If another
+//! process holds it, both are tried again until `--wait` is over. A socket file without a
+//! listener and a lock without a process stop nobody.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::{Api, LocalApi, SocketApi};
+use super::failure::Failure;
+use super::local::{Host, OpenError, StoreOptions};
+use super::settings::Settings;
+use super::socket;
+
+/// How long to sleep before looking again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Returns who answers for the data directory.
+///
+/// # Errors
+/// Exit 6 if the store stays held; else why it cannot be opened.
+pub(crate) async fn connect(host: &dyn Host, settings: &Settings) -> Result<Box<dyn Api>, Failure> {
+    waiting(settings, async || {
+        if let Some(node) = find_node(settings).await {
+            return Ok(Box::new(node) as Box<dyn Api>);
+        }
+        let opened = host.open(store_options(settings)).await?;
+        Ok(Box::new(LocalApi::new(opened)) as Box<dyn Api>)
+    })
+    .await
+}
+
+/// Returns the node that runs on the data directory, if one does.
+pub(crate) async fn find_node(settings: &Settings) -> Option<SocketApi> {
+    let candidates = socket::candidates(&settings.data_dir.value);
+    for path in candidates.into_iter().filter(|path| socket::is_trusted(path)) {
+        if let Some(node) = SocketApi::find(&path).await {
+            return Some(node);
+        }
+    }
+    None
+}
+
+/// Calls `attempt` until it finds the store free, or the wait is over.
+///
+/// # Errors
+/// Exit 6 if the store stays held; else what `attempt` says.
+pub(crate) async fn waiting<T>(
+    settings: &Settings,
+    mut attempt: impl AsyncFnMut() -> Result<T, OpenError>,
+) -> Result<T, Failure> {
+    let deadline = Instant::now().checked_add(settings.wait());
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(OpenError::Failed(failure)) => return Err(failure),
+            Err(OpenError::Held) => {}
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let path = settings.data_dir.value.display();
+            return Err(Failure::unavailable(format!("another command holds the store in {path}"))
+                .hint("Wait for it to end, or give it longer with --wait 5m"));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What the settings say about the store.
+pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
+    StoreOptions { data_dir: settings.data_dir.value.clone(), memory_bytes: settings.memory.value }
+}

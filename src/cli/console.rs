@@ -1,0 +1,146 @@
+//! What people and scripts see: data on stdout, everything else on stderr.
+//!
+//! Control characters in data are spelled out on a terminal, so that a value cannot draw on it.
+//! Colour and progress appear on a terminal only. A reader of stdout that goes away ends the
+//! command quietly.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::failure::Failure;
+
+/// The three streams of the process, and which are terminals.
+pub(crate) struct Console {
+    /// Where `-` reads.
+    pub(crate) stdin: Box<dyn Read + Send>,
+    /// Data.
+    pub(crate) stdout: Box<dyn Write + Send>,
+    /// Notes and errors.
+    pub(crate) stderr: Box<dyn Write + Send>,
+    /// stdout is a terminal.
+    pub(crate) stdout_terminal: bool,
+    /// stderr is a terminal.
+    pub(crate) stderr_terminal: bool,
+    /// Colour is wanted where there is a terminal.
+    pub(crate) colour: bool,
+}
+
+impl Console {
+    /// Prints one line of data.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        let shown = self.shown(text);
+        self.stdout
+            .write_all(shown.as_bytes())
+            .and_then(|()| self.stdout.write_all(b"\n"))
+            .map_err(|error| Failure::stdout(&error))
+    }
+
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(|error| Failure::stdout(&error))
+    }
+
+    /// Hands on what was printed so far.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(|error| Failure::stdout(&error))
+    }
+
+    /// Prints rows under a heading, in columns.
+    pub(crate) fn table(&mut self, heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING);
+        table.set_header(heading.iter().map(|name| name.to_uppercase()));
+        for row in rows {
+            table.add_row(row.iter().map(|cell| spelled(cell)));
+        }
+        for line in table.lines() {
+            self.line(line.strip_prefix(' ').unwrap_or(&line).trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Prints pairs, one a line.
+    pub(crate) fn pairs(&mut self, pairs: &[(String, String)]) -> Result<(), Failure> {
+        let widest = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, value) in pairs {
+            self.line(format!("{name:widest$}  {value}").trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Tells people something that is no data.
+    pub(crate) fn note(&mut self, text: &str) {
+        // Nobody can be told that stderr is gone.
+        let _ = writeln!(self.stderr, "note: {}", spelled(text));
+    }
+
+    /// Tells how the command failed.
+    pub(crate) fn failure(&mut self, failure: &Failure, json: bool) {
+        if failure.quiet {
+            return;
+        }
+        let line = if json {
+            failure.json()
+        } else if self.stderr_terminal && self.colour {
+            let line = spelled(&failure.line());
+            line.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1)
+        } else {
+            spelled(&failure.line())
+        };
+        let _ = writeln!(self.stderr, "{line}");
+    }
+
+    /// Shows progress over `length` bytes, or without an end.
+    pub(crate) fn progress(&self, length: Option<u64>, what: &'static str) -> ProgressBar {
+        if !self.stderr_terminal {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
+        let template = match length {
+            Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "{spinner} {msg} {elapsed}",
+        };
+        // A template that does not parse leaves the plain bar.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    fn shown(&self, text: &str) -> String {
+        if self.stdout_terminal { spelled(text) } else { text.to_owned() }
+    }
+}
+
+/// The text with control characters spelled out, newlines and tabs excepted.
+pub(crate) fn spelled(text: &str) -> String {
+    let draws = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(draws) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if draws(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// `1 event`, `2 events`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_draw_on_the_terminal() {
+        assert_eq!(spelled("a\u{1b}[2Jb\nc\td"), "a\\u{1b}[2Jb\nc\td");
+        assert_eq!(spelled("plain ä"), "plain ä");
+    }
+}

@@ -1,0 +1,243 @@
+//! What the command line needs of the machine below it, and where it gets it.
+//!
+//! Everything else goes through the API's routes. These few act on files or on the process, before
+//! there is anything that could answer a request.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use kdelta::host::peers::NodeError;
+use kdelta::host::replica::{OpenOptions, Replica};
+use serde_json::Value;
+
+use super::failure::{Exit, Failure};
+
+/// Which store, and what it may use.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreOptions {
+    /// The data directory; made if it is not there.
+    pub(crate) data_dir: PathBuf,
+    /// Memory budget in bytes.
+    pub(crate) memory_bytes: u64,
+}
+
+/// How a node is to be run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeOptions {
+    /// Where to listen for peers: `host:port`, port 0 for any.
+    pub(crate) listen: String,
+    /// Addresses that tickets name: `host:port`.
+    pub(crate) advertise: Vec<String>,
+    /// Tickets or `ID@ADDR` to join at the start.
+    pub(crate) join: Vec<String>,
+    /// Admits every peer to every space.
+    pub(crate) open: bool,
+}
+
+/// Closes a store in order: what is written is made durable and marked.
+pub(crate) type Close = Box<dyn FnOnce() -> BoxFuture<'static, Result<(), Failure>> + Send>;
+
+/// An open store, spoken to through its router.
+pub(crate) struct Opened {
+    /// Answers the routes of the HTTP page, those of the socket included.
+    pub(crate) router: axum::Router,
+    /// To be called once at the end.
+    pub(crate) close: Close,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    /// Its store.
+    pub(crate) opened: Opened,
+    /// The replica's id.
+    pub(crate) replica: String,
+    /// Where it listens.
+    pub(crate) listen: Vec<String>,
+    /// Resolves if the node cannot go on.
+    pub(crate) failed: BoxFuture<'static, Failure>,
+}
+
+/// Why a store was not opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// Another process holds it; it may let go soon.
+    Held,
+    /// It cannot be opened.
+    Failed(Failure),
+}
+
+/// What the command line asks of the machine.
+pub(crate) trait Host: Send + Sync {
+    /// Opens the store for this process alone. Does not wait for another holder.
+    fn open(&self, store: StoreOptions) -> BoxFuture<'_, Result<Opened, OpenError>>;
+
+    /// Opens the store and runs a node on it. Does not wait for another holder.
+    fn serve(
+        &self,
+        store: StoreOptions,
+        node: NodeOptions,
+    ) -> BoxFuture<'_, Result<Node, OpenError>>;
+
+    /// Reads every truth file (with `deep`, every derived one against them too) and changes none.
+    /// Returns the JSON of `verify`. Does not wait for another holder.
+    fn verify(&self, data_dir: &Path, deep: bool) -> BoxFuture<'_, Result<Value, OpenError>>;
+
+    /// Makes a store in `store.data_dir`, which holds none yet, out of a backup.
+    /// Returns the JSON of `restore`.
+    fn restore(
+        &self,
+        store: StoreOptions,
+        file: &Path,
+        same_identity: bool,
+    ) -> BoxFuture<'_, Result<Value, OpenError>>;
+}
+
+/// The machine that this process runs on.
+#[derive(Debug)]
+pub(crate) struct Local;
+
+impl Host for Local {
+    fn open(&self, store: StoreOptions) -> BoxFuture<'_, Result<Opened, OpenError>> {
+        Box::pin(blocking(move || Ok(opened(open(&store)?))))
+    }
+
+    fn serve(
+        &self,
+        store: StoreOptions,
+        node: NodeOptions,
+    ) -> BoxFuture<'_, Result<Node, OpenError>> {
+        Box::pin(blocking(move || {
+            let replica = open(&store)?;
+            match serve(&replica, &node) {
+                Ok(listen) => Ok(Node {
+                    replica: replica.id().to_string(),
+                    listen: vec![listen],
+                    opened: opened(replica),
+                    failed: Box::pin(std::future::pending()),
+                }),
+                Err(failure) => {
+                    // What it was opened for did not work: that is what the user hears of.
+                    let _ = replica.close();
+                    Err(OpenError::Failed(failure))
+                }
+            }
+        }))
+    }
+
+    fn verify(&self, data_dir: &Path, deep: bool) -> BoxFuture<'_, Result<Value, OpenError>> {
+        let dir = data_dir.to_path_buf();
+        Box::pin(blocking(move || {
+            let report = kdelta::host::verify::verify(&dir, deep).map_err(refused)?;
+            Ok(report.json())
+        }))
+    }
+
+    fn restore(
+        &self,
+        store: StoreOptions,
+        file: &Path,
+        same_identity: bool,
+    ) -> BoxFuture<'_, Result<Value, OpenError>> {
+        let file = file.to_path_buf();
+        Box::pin(blocking(move || {
+            let report = kdelta::host::backup::restore(&store.data_dir, &file, same_identity)
+                .map_err(|error| Failure::other(error.to_string()).hint(error.hint()))
+                .map_err(OpenError::Failed)?;
+            Ok(report.json())
+        }))
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(OpenError::Failed(Failure::other(error.to_string()))),
+    }
+}
+
+fn open(store: &StoreOptions) -> Result<Replica, OpenError> {
+    let memory_bytes = usize::try_from(store.memory_bytes).unwrap_or(usize::MAX);
+    let options = OpenOptions { memory_bytes, wait: Duration::ZERO };
+    Replica::open_with(&store.data_dir, &options).map_err(refused)
+}
+
+fn opened(replica: Replica) -> Opened {
+    let router = kdelta::host::api::router(replica.clone());
+    let close = || -> BoxFuture<'static, Result<(), Failure>> {
+        Box::pin(async {
+            let closed = tokio::task::spawn_blocking(|| replica.close()).await;
+            match closed {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(Failure::other(error.to_string())),
+                Err(error) => Err(Failure::other(error.to_string())),
+            }
+        })
+    };
+    Opened { router, close: Box::new(close) }
+}
+
+/// Starts to serve, and joins what was asked for.
+fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
+    let listen = resolve(&node.listen)?;
+    let fail = |error: NodeError| Failure::other(error.to_string());
+    let bound = replica
+        .serve(listen, node.advertise.clone(), node.open)
+        .map_err(|error| fail(error).hint("Choose another address: --listen [::]:0"))?;
+    for text in &node.join {
+        if text.starts_with("kd1") {
+            replica.join(text, None).map_err(fail)?;
+            continue;
+        }
+        let (id, address) = text.split_once('@').unwrap_or((text, ""));
+        let id = id.parse().map_err(|_| {
+            Failure::usage(format!("{text:?} is neither a ticket nor ID@HOST:PORT"))
+        })?;
+        let space = replica.space("default", true).map_err(|e| Failure::other(e.to_string()))?;
+        let Some(space) = space else { continue };
+        let address = Some(address.to_owned()).filter(|address| !address.is_empty());
+        replica.peers_add(id, address, space).map_err(fail)?;
+    }
+    Ok(bound.to_string())
+}
+
+fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
+    let bad = |text: String| {
+        Failure::usage(format!("cannot listen on {listen:?}: {text}"))
+            .hint("Give HOST:PORT, such as [::]:7440 or 127.0.0.1:0")
+    };
+    let mut found = listen.to_socket_addrs().map_err(|error| bad(error.to_string()))?;
+    found.next().ok_or_else(|| bad("it has no address".to_owned()))
+}
+
+/// Tells a store that is held from one that cannot be opened.
+fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
+    use kdelta::host::lock::LockError;
+    use kdelta::host::replica::OpenError as Refused;
+    if let Refused::Lock(LockError::Held { .. }) = &error {
+        return OpenError::Held;
+    }
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !message.contains(&cause_text) {
+            message = format!("{message}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let damaged = matches!(
+        &error,
+        Refused::Store(kdelta::engine::store::OpenError::Local(_)) | Refused::Identity(_)
+    );
+    OpenError::Failed(if damaged {
+        Failure::new("damaged", Exit::Integrity, message)
+            .hint("Restore the directory from a backup: kdelta restore FILE")
+    } else {
+        Failure::other(message)
+    })
+}

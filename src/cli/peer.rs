@@ -1,0 +1,299 @@
+//! Other replicas: peers, tickets, sync, and the spaces shared with them.
+
+use axum::http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::args::{Peers, PeersAction, Space, Sync, Ticket};
+use super::client::{Call, encode};
+use super::connect;
+use super::context::{Context, checked};
+use super::data::short;
+use super::failure::{Exit, Failure};
+use super::value::span_ms;
+
+#[derive(Debug, Deserialize)]
+struct PeerList {
+    peers: Vec<Peer>,
+}
+
+/// A peer, as `status` and `peers` show it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Peer {
+    replica: String,
+    address: Option<String>,
+    connected: bool,
+    in_sync: Option<bool>,
+    rtt_ms: Option<f64>,
+}
+
+/// The columns of [`peer_row`].
+pub(crate) const PEER_COLUMNS: [&str; 5] = ["peer", "address", "connected", "in sync", "rtt"];
+
+/// One line of a table of peers.
+pub(crate) fn peer_row(peer: &Peer) -> Vec<String> {
+    let yes = |known: bool| if known { "yes" } else { "no" }.to_owned();
+    vec![
+        short(&peer.replica).to_owned(),
+        peer.address.clone().unwrap_or_default(),
+        yes(peer.connected),
+        peer.in_sync.map(yes).unwrap_or_default(),
+        peer.rtt_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
+    ]
+}
+
+/// `peers [list | add | remove]`
+pub(crate) async fn peers(context: &mut Context<'_>, args: Peers) -> Result<Exit, Failure> {
+    match args.action.unwrap_or(PeersAction::List) {
+        PeersAction::List => {
+            let answer = context.call(Call::new(Method::GET, "/v1/peers")).await?;
+            if context.json {
+                return context.print(&answer);
+            }
+            let list: PeerList = answer.read()?;
+            let rows: Vec<Vec<String>> = list.peers.iter().map(peer_row).collect();
+            context.console.table(&PEER_COLUMNS, &rows)?;
+            Ok(Exit::Ok)
+        }
+        PeersAction::Add { peer } => {
+            let (replica, address) = match peer.split_once('@') {
+                Some((replica, address)) => (replica, Some(address)),
+                None => (peer.as_str(), None),
+            };
+            let replica = checked_replica(replica)?;
+            let mut body = json!({"replica": replica, "space": context.settings.space.value});
+            if let (Some(address), Some(body)) = (address, body.as_object_mut()) {
+                body.insert("address".to_owned(), json!(address));
+            }
+            let call = Call::new(Method::POST, "/v1/peers").json(body.to_string());
+            said(context, call, &format!("admitted {}", short(&replica))).await
+        }
+        PeersAction::Remove { peer, dry_run } => {
+            let replica = checked_replica(&peer)?;
+            if dry_run {
+                let would = json!({"dry_run": true, "replica": replica}).to_string();
+                let text = format!("would remove {}", short(&replica));
+                context.console.line(if context.json { &would } else { &text })?;
+                return Ok(Exit::Ok);
+            }
+            let call = Call::new(Method::DELETE, format!("/v1/peers/{replica}"));
+            said(context, call, &format!("removed {}", short(&replica))).await
+        }
+    }
+}
+
+/// Sends `call` and prints its JSON, or `text` for people.
+async fn said(context: &mut Context<'_>, call: Call, text: &str) -> Result<Exit, Failure> {
+    let answer = context.call(call).await?;
+    if context.json {
+        return context.print(&answer);
+    }
+    context.console.line(text)?;
+    Ok(Exit::Ok)
+}
+
+fn checked_replica(text: &str) -> Result<String, Failure> {
+    let id: Result<kdelta::engine::base::ReplicaId, _> = text.parse();
+    id.map(|id| id.to_string()).map_err(|_| {
+        Failure::usage(format!("{text:?} is no replica id"))
+            .hint("It has 64 hexadecimal digits; the peer prints it with: kdelta id show")
+    })
+}
+
+/// `ticket`
+pub(crate) async fn ticket(context: &mut Context<'_>, args: Ticket) -> Result<Exit, Failure> {
+    #[derive(Deserialize)]
+    struct Made {
+        ticket: String,
+    }
+    let expires_ms =
+        span_ms(&args.expires).map_err(|reason| Failure::usage(format!("--expires: {reason}")))?;
+    if connect::find_node(&context.settings).await.is_none() {
+        let path = context.settings.data_dir.value.display();
+        return Err(Failure::unavailable(format!(
+            "no node runs on {path}, so nobody could be met"
+        ))
+        .hint("Start one in another terminal: kdelta serve"));
+    }
+    let mut body = json!({"space": context.settings.space.value, "expires_ms": expires_ms});
+    if let (Some(uses), Some(body)) = (args.uses, body.as_object_mut()) {
+        body.insert("uses".to_owned(), json!(uses));
+    }
+    let call = Call::new(Method::POST, "/v1/tickets").json(body.to_string());
+    let answer = context.call(call).await?;
+    if context.json {
+        return context.print(&answer);
+    }
+    let made: Made = answer.read()?;
+    context.console.line(&made.ticket)?;
+    Ok(Exit::Ok)
+}
+
+#[derive(Debug, Deserialize)]
+struct SyncResult {
+    peers: Vec<Box<RawValue>>,
+}
+
+/// `sync [TICKET|ID@ADDR|ID]`
+pub(crate) async fn sync(context: &mut Context<'_>, args: Sync) -> Result<Exit, Failure> {
+    let mut body = Map::new();
+    // A ticket names its space itself.
+    let ticket = args.peer.as_deref().is_some_and(|peer| peer.starts_with("kd1"));
+    if !ticket && args.name.is_some() {
+        return Err(Failure::usage("--as names the space of a ticket, and there is no ticket")
+            .hint("Write: kdelta sync TICKET --as NAME"));
+    }
+    if let Some(peer) = &args.peer {
+        body.insert("peer".to_owned(), json!(peer));
+    }
+    if let Some(name) = &args.name {
+        body.insert("as".to_owned(), json!(name));
+    }
+    let bar = context.console.progress(None, "syncing");
+    let call = Call::new(Method::POST, "/v1/sync").json(Value::Object(body).to_string());
+    let answer = context.call(call).await;
+    bar.finish_and_clear();
+    let answer = answer?;
+    let result: SyncResult = answer.read()?;
+    let mut peers = Vec::new();
+    for text in &result.peers {
+        let peer: Map<String, Value> = serde_json::from_str(text.get()).unwrap_or_default();
+        let line = if context.json { text.get().to_owned() } else { sync_line(&peer) };
+        context.console.line(&line)?;
+        peers.push(peer);
+    }
+    sync_exit(context, &peers)
+}
+
+fn sync_line(peer: &Map<String, Value>) -> String {
+    let text = |name: &str| peer.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| peer.get(name).map(ToString::to_string).unwrap_or_default();
+    let who = short(text("peer"));
+    if let Some(Value::Object(error)) = peer.get("error") {
+        let why = error.get("detail").and_then(Value::as_str).unwrap_or("failed");
+        return format!("{who}  failed: {why}");
+    }
+    let state = match peer.get("in_sync") {
+        Some(Value::Bool(true)) => "in sync",
+        _ => "not yet in sync",
+    };
+    format!(
+        "{who}  {state}: sent {} events, received {}, {} ms",
+        number("sent_events"),
+        number("received_events"),
+        number("elapsed_ms"),
+    )
+}
+
+/// 0 if all are in sync, 6 if none was reached, else 8; what a lone peer failed of says it better.
+fn sync_exit(context: &mut Context<'_>, peers: &[Map<String, Value>]) -> Result<Exit, Failure> {
+    let in_sync = |peer: &&Map<String, Value>| peer.get("in_sync") == Some(&Value::Bool(true));
+    let failed = |peer: &&Map<String, Value>| peer.get("error").is_some_and(Value::is_object);
+    if peers.is_empty() {
+        return Err(Failure::unavailable("there is no peer to sync with")
+            .hint("Give a ticket: kdelta sync TICKET, or admit a peer: kdelta peers add ID@ADDR"));
+    }
+    if peers.iter().filter(in_sync).count() == peers.len() {
+        return Ok(Exit::Ok);
+    }
+    if let [peer] = peers
+        && let Some(Value::Object(error)) = peer.get("error")
+    {
+        return Err(Failure::from_problem(503, error.clone()));
+    }
+    if peers.iter().filter(failed).count() == peers.len() {
+        return Err(Failure::unavailable("no peer was reached")
+            .hint("Check that their nodes run and their addresses are right: kdelta peers"));
+    }
+    if !context.json {
+        context.console.note("some peers are not in sync yet; sync again");
+    }
+    Ok(Exit::Partly)
+}
+
+#[derive(Debug, Deserialize)]
+struct Spaces {
+    spaces: Vec<SpaceInfo>,
+}
+
+/// A space, as `space` and `status` show it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SpaceInfo {
+    name: String,
+    id: String,
+    keys: Option<u64>,
+    events: Option<u64>,
+    state_hash: Option<String>,
+    value_hash: Option<String>,
+}
+
+/// The columns of [`space_row`].
+pub(crate) const SPACE_COLUMNS: [&str; 6] = ["space", "id", "keys", "events", "state", "value"];
+
+/// One line of a table of spaces.
+pub(crate) fn space_row(space: &SpaceInfo) -> Vec<String> {
+    let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+    let hash = |hash: &Option<String>| hash.as_deref().map_or("incomplete", short).to_owned();
+    vec![
+        space.name.clone(),
+        short(&space.id).to_owned(),
+        count(space.keys),
+        count(space.events),
+        hash(&space.state_hash),
+        hash(&space.value_hash),
+    ]
+}
+
+/// `space create | list | info | join`
+pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit, Failure> {
+    let call = match &args {
+        Space::List => Call::new(Method::GET, "/v1/spaces"),
+        Space::Create { name } => {
+            Call::new(Method::POST, "/v1/spaces").json(json!({"name": checked(name)?}).to_string())
+        }
+        Space::Info { name } => {
+            let name = name.as_deref().unwrap_or(&context.settings.space.value);
+            Call::new(Method::GET, format!("/v1/spaces/{}", encode(name, |_| false)))
+        }
+        Space::Join { ticket, name } => {
+            let mut body = Map::from_iter([("ticket".to_owned(), json!(ticket))]);
+            body.extend(name.as_ref().map(|name| ("as".to_owned(), json!(name))));
+            Call::new(Method::POST, "/v1/spaces/join").json(Value::Object(body).to_string())
+        }
+    };
+    let answer = context.call(call).await?;
+    if context.json {
+        return context.print(&answer);
+    }
+    match args {
+        Space::List => {
+            let spaces: Spaces = answer.read()?;
+            let rows: Vec<Vec<String>> = spaces.spaces.iter().map(space_row).collect();
+            context.console.table(&SPACE_COLUMNS, &rows)?;
+        }
+        Space::Info { .. } => {
+            let space: SpaceInfo = answer.read()?;
+            let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+            let hash = |hash: Option<String>| hash.unwrap_or_else(|| "incomplete".to_owned());
+            context.console.pairs(&[
+                ("name".to_owned(), space.name),
+                ("id".to_owned(), space.id),
+                ("keys".to_owned(), count(space.keys)),
+                ("events".to_owned(), count(space.events)),
+                ("state".to_owned(), hash(space.state_hash)),
+                ("value".to_owned(), hash(space.value_hash)),
+            ])?;
+        }
+        Space::Create { .. } | Space::Join { .. } => {
+            #[derive(Deserialize)]
+            struct Named {
+                name: String,
+                id: String,
+            }
+            let named: Named = answer.read()?;
+            context.console.line(&format!("{} {}", named.name, named.id))?;
+        }
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,6 @@
+//! Facts about states, against an executable specification.
+
+mod corpus;
+mod laws;
+mod ops;
+mod spec;

@@ -1,0 +1,293 @@
+//! Puts the files of a log in order, before any record is read and without any change.
+//!
+//! The manifest says what is closed; headers say what came after it, or what a lost manifest said:
+//! each names its predecessor, with that one's end and hash. The clean mark and the manifest name
+//! the segment that is being written, so its loss is noticed. Files that belong nowhere (unfinished
+//! segments, replaced ones) are strays.
+
+use std::collections::BTreeSet;
+
+use super::disk::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
+use super::error::{Damage, DamageKind, OpenError};
+use super::manifest::{self, Entry, LoadError, MARK_FILE, Manifest, Mark, State};
+use super::segment::{HEADER_BYTES, Header, HeaderError, Predecessor, SegmentId};
+use super::survey::{self, Known};
+use crate::base::{Hash, WallTime};
+
+/// The files of a log in order.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The newest manifest that is intact. Here all its entries are closed.
+    pub(super) manifest: Manifest,
+    pub(super) mark: Option<Mark>,
+    /// Segments after the closed ones, to be surveyed, in order.
+    pub(super) newest: Vec<Candidate>,
+    /// Segment files that belong nowhere.
+    pub(super) strays: Vec<FileId>,
+    /// Faults of the manifest and the mark.
+    pub(super) damage: Vec<Damage>,
+    /// Segments that were found to be lost; they have entries in the manifest now.
+    pub(super) lost: bool,
+    /// All segment files that exist.
+    pub(super) files: BTreeSet<u64>,
+    /// No segment has this number or a higher one.
+    pub(super) number_next: u64,
+}
+
+/// A segment that the manifest does not say is closed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) known: Known,
+    pub(super) previous: Predecessor,
+    /// What is wrong with its header, if something is.
+    pub(super) header: Option<DamageKind>,
+    /// Whether the manifest names it.
+    pub(super) listed: bool,
+}
+
+impl Layout {
+    /// Reads manifest, mark, the list of files, and the headers of those that are not closed.
+    pub(super) fn load<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<Self, OpenError> {
+        let mut damage = Vec::new();
+        let mark = load_mark(disk, store, &mut damage)?;
+        let manifest = load_manifest(disk, store, mark.as_ref(), &mut damage)?;
+        let files: BTreeSet<u64> =
+            disk.files(FileKind::Segment)?.into_iter().map(|file| file.number).collect();
+        let mut layout = Self {
+            number_next: 1,
+            manifest,
+            mark,
+            newest: Vec::new(),
+            strays: Vec::new(),
+            damage,
+            lost: false,
+            files,
+        };
+        layout.find_newest(disk, store)?;
+        layout.drop_void(disk)?;
+        layout.chain();
+        layout.find_lost();
+        let entries = layout.manifest.entries.iter().map(|entry| entry.id.place.max(entry.id.file));
+        let marked = layout.mark.map(|mark| mark.id.place.max(mark.id.file));
+        let all = entries.chain(marked).chain(layout.files.iter().copied());
+        layout.number_next = all.max().unwrap_or(0).saturating_add(1);
+        Ok(layout)
+    }
+
+    fn find_newest<D: Disk>(&mut self, disk: &D, store: &[u8; 16]) -> Result<(), OpenError> {
+        let begun = self.manifest.entries.pop_if(|entry| entry.state == State::Begun);
+        let closed: BTreeSet<u64> = self.manifest.entries.iter().map(|e| e.id.file).collect();
+        let last = self.manifest.entries.last().map_or(0, |entry| entry.id.place);
+        let missing = begun.filter(|entry| !self.files.contains(&entry.id.file));
+        if let Some(entry) = missing {
+            self.manifest.put(Entry { state: State::Cut, ..entry });
+            self.lost = true;
+        }
+        for number in self.files.difference(&closed).copied().collect::<Vec<_>>() {
+            let file = FileId::new(FileKind::Segment, number);
+            let listed = begun.filter(|entry| entry.id.file == number);
+            let marked = self.mark.filter(|mark| mark.id.file == number);
+            let named = listed.map(|entry| entry.id).or(marked.map(|mark| mark.id));
+            let mark = listed.map_or(0, |entry| entry.end).max(marked.map_or(0, |mark| mark.end));
+            let (id, previous, header) = match read_header(disk, file) {
+                Ok(Ok(header)) if header.store != *store => {
+                    return Err(OpenError::OtherStore { file });
+                }
+                Ok(Ok(header)) => (header.id, header.previous, None),
+                Ok(Err(HeaderError::Version(major))) => {
+                    return Err(OpenError::Version { file, major });
+                }
+                fault => {
+                    let unreadable = fault.err();
+                    let Some(id) = named else {
+                        if let Some(error) = unreadable {
+                            return Err(error.into());
+                        }
+                        self.strays.push(file);
+                        continue;
+                    };
+                    let kind = match unreadable {
+                        Some(_) => DamageKind::Unreadable,
+                        None => DamageKind::Header,
+                    };
+                    (id, self.manifest.last_as_predecessor(), Some(kind))
+                }
+            };
+            if id.place <= last {
+                self.strays.push(file);
+                continue;
+            }
+            let known = Known { id, seed: id.seed(store), mark, end: None };
+            let listed = listed.is_some();
+            self.newest.push(Candidate { known, previous, header, listed });
+        }
+        self.newest.sort_by_key(|candidate| (candidate.known.id.place, candidate.known.id.file));
+        let mut places = BTreeSet::new();
+        let (kept, strays) =
+            self.newest.iter().partition(|candidate| places.insert(candidate.known.id.place));
+        self.newest = kept;
+        let strays: Vec<Candidate> = strays;
+        self.strays.extend(strays.iter().map(|candidate| candidate.known.id.file_id()));
+        Ok(())
+    }
+
+    /// Drops segments that were begun and hold nothing: what they say of others was not settled.
+    fn drop_void<D: Disk>(&mut self, disk: &D) -> Result<(), OpenError> {
+        if self.newest.len() < 2 {
+            return Ok(());
+        }
+        for candidate in std::mem::take(&mut self.newest) {
+            if survey::survey(disk, &candidate.known)?.is_void() {
+                self.strays.push(candidate.known.id.file_id());
+            } else {
+                self.newest.push(candidate);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets each header say where the one before ends, and drops those that no later one names.
+    fn chain(&mut self) {
+        let mut kept: Vec<Candidate> = Vec::new();
+        let mut next: Option<Predecessor> = None;
+        for mut candidate in std::mem::take(&mut self.newest).into_iter().rev() {
+            let place = candidate.known.id.place;
+            match next {
+                // A repaired segment ends with its own seal, elsewhere than the first one did.
+                Some(named) if named.place == place => {
+                    candidate.known.end =
+                        Some(named.end).filter(|_| !candidate.known.id.repaired());
+                }
+                Some(named) if named.place < place && !candidate.listed => {
+                    self.strays.push(candidate.known.id.file_id());
+                    continue;
+                }
+                _ => {}
+            }
+            next = candidate.header.is_none().then_some(candidate.previous);
+            kept.push(candidate);
+        }
+        kept.reverse();
+        self.newest = kept;
+    }
+
+    /// Enters segments that are named somewhere but not there.
+    fn find_lost(&mut self) {
+        let mut lost = Vec::new();
+        for candidate in &self.newest {
+            let named = candidate.previous;
+            let id =
+                SegmentId { place: named.place, file: named.place, salt: 0, base: WallTime(0) };
+            lost.push((id, named.end, named.sha));
+        }
+        lost.extend(self.mark.map(|mark| (mark.id, mark.end, Hash::default())));
+        for (id, end, sha) in lost {
+            let known = id.place == 0
+                || self.manifest.entry(id.place).is_some()
+                || self.newest.iter().any(|candidate| candidate.known.id.place == id.place);
+            if !known {
+                self.lost = true;
+                self.manifest.put(Entry {
+                    id,
+                    state: State::Cut,
+                    end,
+                    records: 0,
+                    sha,
+                    former: None,
+                    damaged: false,
+                });
+            }
+        }
+    }
+}
+
+/// Returns the damage of a closed segment that its length alone shows, and what is too much.
+pub(super) fn check_length<D: Disk>(disk: &D, entry: &Entry) -> (Option<Damage>, u64) {
+    let file = entry.id.file_id();
+    let end = u64::from(entry.end);
+    let (offset, kind) = match disk.len(file) {
+        Ok(len) if len >= end => return (None, len - end),
+        Ok(len) => (len, DamageKind::Missing),
+        Err(error) if error.kind == DiskErrorKind::NotFound => (0, DamageKind::Missing),
+        Err(_) => (0, DamageKind::Unreadable),
+    };
+    let segment = entry.id.place;
+    (Some(Damage { segment, file, offset, len: end - offset, kind }), 0)
+}
+
+/// Reads the header of a segment file; the outer error is the disk's.
+pub(super) fn read_header<D: Disk>(
+    disk: &D,
+    file: FileId,
+) -> Result<Result<Header, HeaderError>, DiskError> {
+    let mut block = [0; HEADER_BYTES as usize];
+    match disk.read(file, 0, &mut block) {
+        Ok(()) => Ok(Header::decode(file.number, &block)),
+        Err(error) if error.kind == DiskErrorKind::PastEnd => Ok(Err(HeaderError::Bad)),
+        Err(error) => Err(error),
+    }
+}
+
+fn bookkeeping(file: FileId) -> Damage {
+    Damage { segment: 0, file, offset: 0, len: 0, kind: DamageKind::Bookkeeping }
+}
+
+fn load_mark<D: Disk>(
+    disk: &D,
+    store: &[u8; 16],
+    damage: &mut Vec<Damage>,
+) -> Result<Option<Mark>, OpenError> {
+    match manifest::load_mark(disk, store) {
+        Ok(mark) => Ok(mark),
+        Err(error) => {
+            damage.push(tolerate(error, MARK_FILE)?);
+            Ok(None)
+        }
+    }
+}
+
+/// Damage and unreadable sectors of a bookkeeping file are reported; the rest refuses the store.
+fn tolerate(error: LoadError, file: FileId) -> Result<Damage, OpenError> {
+    match error {
+        LoadError::Damaged => Ok(bookkeeping(file)),
+        LoadError::Disk(_) => Ok(Damage { kind: DamageKind::Unreadable, ..bookkeeping(file) }),
+        LoadError::OtherStore => Err(OpenError::OtherStore { file }),
+        LoadError::Version(major) => Err(OpenError::Version { file, major }),
+    }
+}
+
+fn load_manifest<D: Disk>(
+    disk: &D,
+    store: &[u8; 16],
+    mark: Option<&Mark>,
+    damage: &mut Vec<Damage>,
+) -> Result<Manifest, OpenError> {
+    let mut found = Vec::new();
+    let mut failed = Vec::new();
+    for file in [manifest::slot(0), manifest::slot(1)] {
+        match manifest::load_manifest(disk, file, store) {
+            Ok(Some(loaded)) => found.push(loaded),
+            Ok(None) => {}
+            Err(LoadError::Disk(error)) if !failed.is_empty() => return Err(error.into()),
+            Err(error) => failed.push(tolerate(error, file)?),
+        }
+    }
+    found.sort_by_key(|manifest| manifest.generation);
+    let newest = found.pop();
+    let older = found.pop();
+    let generation = newest.as_ref().map_or(0, |manifest| manifest.generation);
+    let other = manifest::slot(generation + 1);
+    let chained = match (&newest, &older) {
+        (Some(newest), Some(older)) => {
+            older.generation + 1 == newest.generation && newest.previous == older.own
+        }
+        // The other generation is damaged, which is reported already, or never existed.
+        _ => !failed.is_empty() || generation <= 1,
+    };
+    let rolled_back = failed.is_empty() && mark.is_some_and(|m| m.generation > generation);
+    damage.append(&mut failed);
+    if !chained || rolled_back {
+        damage.push(bookkeeping(other));
+    }
+    Ok(newest.unwrap_or_default())
+}

@@ -1,0 +1,228 @@
+//! Kill at every byte: files cut at every length, bits flipped in every byte.
+
+use std::ops::Range;
+
+use super::*;
+
+/// A log of a few KiB: two sealed segments and one that is written.
+fn sample(orderly: bool) -> Shared {
+    let (disk, mut log) = fresh();
+    for round in 0..9 {
+        append(&mut log, round * 3..round * 3 + 3);
+        sync(&mut log).unwrap();
+        if round == 2 || round == 5 {
+            log.seal_active().unwrap();
+        }
+    }
+    if orderly {
+        log.close().unwrap();
+    } else {
+        log.idle_mark().unwrap();
+        disk.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+    }
+    let bytes: usize = disk.all_files().iter().map(|f| disk.content(*f).unwrap().len()).sum();
+    assert!(bytes < 8 << 10, "{bytes}");
+    disk
+}
+
+const RECORDS: usize = 27;
+/// What the manifest vouches for when the last end was not orderly.
+const LISTED: usize = 21;
+
+/// Opens and checks the law: of the first `least` records, what is missing is reported, and of the
+/// rest a front part is there.
+fn check(disk: &Shared, least: usize, what: &str) -> Verify {
+    let changes = disk.changes();
+    let verified = verify(disk, &options()).unwrap();
+    assert_eq!(disk.changes(), changes, "{what}: verify changes nothing");
+    let (log, recovery) = open(disk);
+    let (found, damage) = numbers(&log);
+    assert!(found.is_sorted_by(|a, b| a < b), "{what}: {found:?}");
+    if found.len() < least {
+        let reported = !recovery.damage.is_empty() || !damage.is_empty();
+        assert!(reported, "{what}: {found:?} {recovery:?}");
+        assert!(!verified.problems.is_empty(), "{what}: {recovery:?}");
+    } else {
+        assert_eq!(found, up_to(found.len()), "{what}");
+    }
+    // A second opening finds the same, and what was damaged is not forgotten.
+    drop(log);
+    let (log, again) = open(disk);
+    assert_eq!(numbers(&log).0, found, "{what}");
+    if recovery.damage.iter().any(|damage| damage.segment > 0) {
+        assert!(again.damage.iter().any(|damage| damage.segment > 0), "{what}");
+    }
+    verified
+}
+
+fn flip_bits(bits: impl Fn(u64) -> Range<u64>) {
+    for orderly in [true, false] {
+        let disk = sample(orderly);
+        for file in disk.all_files() {
+            let content = disk.content(file).unwrap();
+            for (at, byte) in (0..).zip(&content) {
+                for bit in bits(at) {
+                    let disk = Shared::new(disk.snapshot());
+                    assert!(disk.flip_bit(file, at * 8 + bit));
+                    let what = format!("bit {bit} of byte {at} of {file}, orderly: {orderly}");
+                    let verified = check(&disk, RECORDS, &what);
+                    let told = !verified.problems.is_empty() || !verified.torn.is_empty();
+                    assert!(told, "{what}: not found");
+                    // Only of what was never in use may a bit pass for a torn tail.
+                    if orderly || *byte != 0 && file.kind != FileKind::Segment {
+                        assert!(!verified.problems.is_empty(), "{what}: taken for torn");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_any_byte_is_found_and_nothing_goes_missing_in_silence() {
+    flip_bits(|at| {
+        let bit = (at * 5 + 3) % 8;
+        bit..bit + 1
+    });
+}
+
+#[test]
+#[ignore = "long: every bit of every file"]
+fn every_flipped_bit_is_found_and_nothing_goes_missing_in_silence() {
+    flip_bits(|_| 0..8);
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_noticed() {
+    for orderly in [true, false] {
+        let disk = sample(orderly);
+        for file in disk.all_files() {
+            for len in 0..disk.content(file).unwrap().len() {
+                let disk = Shared::new(disk.snapshot());
+                disk.chop(file, len);
+                // A mark that is cut off with what it covers vouches for nothing any more.
+                let newest = file == FileId::new(FileKind::Segment, 3);
+                let least = if newest && !orderly { LISTED } else { RECORDS };
+                check(&disk, least, &format!("{file} cut to {len}, orderly: {orderly}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_noticed() {
+    for orderly in [true, false] {
+        let disk = sample(orderly);
+        for file in disk.all_files() {
+            let disk = Shared::new(disk.snapshot());
+            disk.remove(file).unwrap();
+            check(&disk, RECORDS, &format!("without {file}, orderly: {orderly}"));
+            // It stays noticed, after more was written and all was closed.
+            let (mut log, first) = open(&disk);
+            log.append(KIND, &body(RECORDS)).unwrap();
+            log.close().unwrap();
+            if file.kind == FileKind::Segment {
+                assert!(!open(&disk).1.damage.is_empty(), "{file} {first:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_manifests_are_gone_is_put_in_order_from_its_segments() {
+    let disk = sample(true);
+    for slot in 0..2 {
+        disk.remove(FileId::new(FileKind::Manifest, slot)).unwrap();
+    }
+    let verified = verify(&disk, &options()).unwrap();
+    assert_eq!(verified.problems.len(), 1, "{verified:?}");
+    let (log, recovery) = open(&disk);
+    assert_eq!(recovery.damage.len(), 1);
+    assert_eq!(numbers(&log), (up_to(RECORDS), vec![]));
+    drop(log);
+    let (mut log, recovery) = open(&disk);
+    assert_eq!(recovery.damage.len(), 1, "one slot and the mark's generation are still behind");
+    append(&mut log, RECORDS..RECORDS + 1);
+    log.seal_active().unwrap();
+    log.close().unwrap();
+    assert_eq!(verify(&disk, &options()).unwrap().problems, vec![]);
+    assert!(open(&disk).1.clean);
+}
+
+#[test]
+fn stale_bytes_of_an_earlier_life_never_validate() {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..9);
+    sync(&mut log).unwrap();
+    let stale = disk.content(log.segments()[0].file).unwrap();
+    // The same numbers in another life of the store: another salt.
+    let again = Shared::default();
+    let other = LogOptions { rng: Rng::new([2; 32]), ..options() };
+    let mut log = Log::open(again.clone(), &other).unwrap().0;
+    append(&mut log, 0..3);
+    sync(&mut log).unwrap();
+    log.close().unwrap();
+    let file = log.segments()[0].file;
+    let len = disk_len(&again, file);
+    again.plant(file, len, &stale[len..]);
+    let (log, recovery) = open(&again);
+    assert_eq!(numbers(&log), (up_to(3), vec![]));
+    assert_eq!(recovery.torn.len(), 1);
+    let kept = FileId::new(FileKind::Quarantine, 1 << 32 | len as u64);
+    assert!(stale[len..].starts_with(&again.content(kept).unwrap()), "kept for people");
+}
+
+fn disk_len(disk: &Shared, file: FileId) -> usize {
+    disk.content(file).unwrap().len()
+}
+
+#[test]
+fn damage_in_one_record_costs_one_record() {
+    let disk = sample(false);
+    let log = open(&disk).0;
+    let positions: Vec<_> = log.scan(Position::default()).map(|item| item.unwrap().0).collect();
+    for (number, position) in positions.iter().enumerate() {
+        let disk = Shared::new(disk.snapshot());
+        let file = log.segments()[usize::try_from(position.segment - 1).unwrap()].file;
+        disk.flip_bit(file, u64::from(position.offset + 9) * 8);
+        let (found, damage) = numbers(&open(&disk).0);
+        let expected: Vec<_> = (0..RECORDS).filter(|n| *n != number).collect();
+        assert_eq!(found, expected);
+        assert_eq!(damage.len(), 1);
+        let len = log.read(*position).unwrap().next.offset - position.offset;
+        assert_eq!((damage[0].offset, damage[0].len), (position.offset.into(), len.into()));
+    }
+}
+
+#[test]
+fn random_bytes_in_place_of_any_file_never_panic() {
+    let disk = sample(true);
+    let mut rng = Rng::new([8; 32]);
+    for file in disk.all_files() {
+        for _ in 0..20 {
+            let disk = Shared::new(disk.snapshot());
+            let garbage: [u8; 600] = rng.bytes();
+            let len = usize::try_from(rng.below(600)).unwrap();
+            disk.plant(file, 0, &garbage[..len]);
+            check(&disk, RECORDS, &format!("garbage in {file}"));
+        }
+    }
+}
+
+#[test]
+fn a_bad_tail_larger_than_all_that_can_be_under_way_is_no_torn_tail() {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..3);
+    sync(&mut log).unwrap();
+    let file = log.segments()[0].file;
+    let at = disk_len(&disk, file);
+    drop(log);
+    for (len, torn) in [(1 << 20, true), (crate::limits::UNDURABLE_BYTES_MAX + 1, false)] {
+        let disk = Shared::new(disk.snapshot());
+        disk.plant(file, at, &vec![0xee; len]);
+        let (log, recovery) = open(&disk);
+        assert_eq!(log.scan(Position::default()).take(3).filter(Result::is_ok).count(), 3);
+        assert_eq!((!recovery.torn.is_empty(), recovery.damage.is_empty()), (torn, torn));
+        assert_eq!(disk_len(&disk, file) > at + len / 2, !torn, "never cut");
+    }
+}

@@ -1,0 +1,94 @@
+//! Whom to connect to, and when to try again.
+
+use std::time::Duration;
+
+use super::{Node, Output, Problem};
+use crate::base::{Instant, ReplicaId};
+use crate::log::Disk;
+
+/// A peer that is being dialled, or will be.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialing {
+    pub(crate) under_way: bool,
+    failures: u32,
+    next: Instant,
+}
+
+impl<D: Disk + Clone> Node<D> {
+    /// Dials a peer now, unless that is under way.
+    pub(super) fn dial(&mut self, peer: ReplicaId) {
+        let known = self.store.local().peers.iter().find(|known| known.replica == peer);
+        let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
+        let next = self.now.mono;
+        let dialing =
+            self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 0, next });
+        if dialing.under_way {
+            return;
+        }
+        dialing.under_way = true;
+        if addresses.is_empty() {
+            self.dial_failed(peer, "no address of it is known");
+        } else {
+            self.urgent.push_back(Output::Dial { peer, addresses });
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, peer: ReplicaId, reason: &str) {
+        let jitter = self.rng.below(1000);
+        let dialing = self.dialing.entry(peer).or_insert(Dialing {
+            under_way: false,
+            failures: 0,
+            next: self.now.mono,
+        });
+        dialing.under_way = false;
+        dialing.failures += 1;
+        let delay = backoff(dialing.failures).saturating_add(Duration::from_millis(jitter));
+        dialing.next = self.now.mono.plus(delay);
+        let next = dialing.next;
+        self.fail_jobs_to(peer, &Problem::Unreachable(reason.to_owned()));
+        if self.config.keep_connected {
+            self.wake_at(next);
+        }
+    }
+
+    pub(super) fn dialing_done(&mut self, peer: ReplicaId) {
+        self.dialing.remove(&peer);
+    }
+
+    pub(super) fn redial_later(&mut self, peer: ReplicaId) {
+        let next = self.now.mono.plus(backoff(1));
+        self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 1, next });
+        if self.config.keep_connected {
+            self.wake_at(next);
+        }
+    }
+
+    /// Dials the known peers whose time has come.
+    pub(super) fn tick_dialing(&mut self) {
+        if !self.config.keep_connected {
+            return;
+        }
+        let known = self.store.local().peers.iter();
+        let known = known.filter(|peer| !peer.addresses.is_empty() && !peer.admitted.is_empty());
+        let peers: Vec<ReplicaId> = known.map(|peer| peer.replica).collect();
+        for peer in peers {
+            if self.links.values().any(|link| link.peer == peer) {
+                continue;
+            }
+            match self.dialing.get(&peer) {
+                Some(dialing) if dialing.under_way => {}
+                Some(dialing) if dialing.next > self.now.mono => {
+                    let next = dialing.next;
+                    self.wake_at(next);
+                }
+                _ => self.dial(peer),
+            }
+        }
+    }
+}
+
+/// Returns how long to wait after so many failures: 1 s, doubling to a minute.
+fn backoff(failures: u32) -> Duration {
+    let seconds = 1u64 << failures.saturating_sub(1).min(6);
+    Duration::from_secs(seconds.min(60))
+}

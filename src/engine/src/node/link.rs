@@ -1,0 +1,242 @@
+//! One connection to a peer: greetings, admission, and which space a message belongs to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::talk::Talk;
+use super::{LinkId, Node, Output, Problem};
+use crate::base::{Instant, ReplicaId, SpaceId};
+use crate::log::Disk;
+use crate::sync::{
+    Agreed, Code, Decoder, Message, PeerText, ReceiveCredit, SendCredit, admission_proof,
+};
+
+/// What a node knows of one connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: ReplicaId,
+    pub(crate) outgoing: bool,
+    decoder: Decoder,
+    pub(crate) agreed: Option<Agreed>,
+    process: [u8; 16],
+    pub(crate) credit_out: SendCredit,
+    pub(crate) credit_in: ReceiveCredit,
+    pub(crate) talks: BTreeMap<SpaceId, Talk>,
+    admitted: bool,
+    next_check: Instant,
+}
+
+impl Link {
+    /// Tells whether everything that both sides held lately is on both sides.
+    pub(crate) fn is_in_sync(&self) -> bool {
+        self.talks.values().any(|talk| talk.in_sync) && self.talks.values().all(|t| t.in_sync)
+    }
+}
+
+impl<D: Disk + Clone> Node<D> {
+    pub(super) fn connected(&mut self, id: LinkId, peer: ReplicaId, outgoing: bool) {
+        let link = Link {
+            id,
+            peer,
+            outgoing,
+            decoder: Decoder::default(),
+            agreed: None,
+            process: [0; 16],
+            credit_out: SendCredit::default(),
+            credit_in: ReceiveCredit::default(),
+            talks: BTreeMap::new(),
+            admitted: false,
+            next_check: self.now.mono.plus(CHECK_EVERY),
+        };
+        self.links.insert(id, link);
+        self.dialing_done(peer);
+        self.send(id, &Message::Hello(self.hello.clone()));
+        self.wake_at(self.now.mono.plus(CHECK_EVERY));
+    }
+
+    pub(super) fn received(&mut self, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.decoder.push(bytes);
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return };
+            match link.decoder.next() {
+                Ok(Some(message)) => self.message(id, message),
+                Ok(None) => return,
+                Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
+            }
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: LinkId, reason: &str) {
+        self.forget(id, Problem::Broken(reason.to_owned()));
+    }
+
+    /// Drops a link; what was under way on it ends with `problem`.
+    pub(super) fn forget(&mut self, id: LinkId, problem: Problem) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.fail_jobs_of(&link, problem);
+        if !self.links.values().any(|other| other.peer == link.peer) {
+            self.redial_later(link.peer);
+        }
+    }
+
+    fn message(&mut self, id: LinkId, message: Message) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.agreed.is_none() && !matches!(message, Message::Hello(_) | Message::Close { .. }) {
+            return self.close(id, Code::PROTOCOL, "the first message is a hello");
+        }
+        if link.credit_in.received(message.commit_bytes()).is_err() {
+            return self.close(id, Code::PROTOCOL, "more was sent than was granted");
+        }
+        match message {
+            Message::Hello(hello) => self.greeted(id, &hello),
+            Message::Admit { space, proof } => self.admit(id, space, proof),
+            Message::Grant { bytes } => {
+                if link.credit_out.granted(bytes).is_err() {
+                    return self.close(id, Code::PROTOCOL, "more was given back than was sent");
+                }
+                self.pump(id);
+            }
+            Message::Close { code, text } => {
+                let problem = Problem::Refused(code, text.as_str().to_owned());
+                self.forget(id, problem);
+                let text = "the peer said goodbye".to_owned();
+                self.urgent.push_back(Output::Close { link: id, code: Code::DONE, text });
+            }
+            message => match message.space() {
+                Some(space) => self.space_message(id, space, message),
+                None => self.close(id, Code::PROTOCOL, "a message out of place"),
+            },
+        }
+    }
+
+    fn greeted(&mut self, id: LinkId, hello: &crate::sync::Hello) {
+        let agreed = match self.hello.agree(hello) {
+            Ok(agreed) => agreed,
+            Err(error) => return self.close(id, Code::VERSION, &error.to_string()),
+        };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.agreed.is_some() {
+            return self.close(id, Code::PROTOCOL, "a second hello");
+        }
+        link.agreed = Some(agreed);
+        link.process = hello.process;
+        let (peer, process, outgoing) = (link.peer, link.process, link.outgoing);
+        // Two connections of one pair: both sides keep the one that the lesser key dialled.
+        let twin = self
+            .links
+            .values()
+            .find(|other| other.id != id && other.peer == peer && other.process == process);
+        if let Some(twin) = twin {
+            let by_lesser = outgoing == (self.store.replica() < peer);
+            let loser = if by_lesser && twin.outgoing != outgoing { twin.id } else { id };
+            if twin.outgoing != outgoing {
+                self.close(loser, Code::SUPERSEDED, "another connection serves this pair");
+                if loser == id {
+                    return;
+                }
+            }
+        }
+        self.use_secrets(id, peer, &process);
+        self.start_jobs(id);
+        if outgoing {
+            self.open_talks(id);
+        }
+        self.admit_link(id);
+    }
+
+    /// Shows the tickets that this replica holds from that peer.
+    fn use_secrets(&mut self, id: LinkId, peer: ReplicaId, process: &[u8; 16]) {
+        let local = self.store.local();
+        let known = local.peers.iter().find(|known| known.replica == peer);
+        for (space, secret) in known.map(|known| known.secrets.clone()).unwrap_or_default() {
+            let own = self.store.replica();
+            let proof = admission_proof(&secret, &space, &own, &peer, process);
+            self.send(id, &Message::Admit { space, proof });
+        }
+    }
+
+    /// Admits a peer that proves to hold a ticket of ours.
+    fn admit(&mut self, id: LinkId, space: SpaceId, proof: [u8; 32]) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (peer, own, now_ms) = (link.peer, self.store.replica(), self.now.wall.0);
+        if self.store.local().admits(&peer, &space) {
+            return self.admit_link(id);
+        }
+        let ticket = self.store.local().tickets.iter().position(|ticket| {
+            ticket.space == space
+                && ticket.expires_ms > now_ms
+                && ticket.uses_left > 0
+                && admission_proof(&ticket.secret, &space, &peer, &own, &self.hello.process)
+                    == proof
+        });
+        let Some(at) = ticket else {
+            let text = PeerText::new("the ticket is not known, used up, or has expired");
+            self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+            return;
+        };
+        let saved = self.store.edit_local(|local| {
+            if let Some(ticket) = local.tickets.get_mut(at) {
+                ticket.uses_left -= 1;
+            }
+            local.tickets.retain(|ticket| ticket.uses_left > 0 && ticket.expires_ms > now_ms);
+            if let Some(known) = local.peer_mut(peer) {
+                known.admitted.push(space);
+            }
+        });
+        match saved {
+            Ok(()) => self.admit_link(id),
+            Err(error) => self.close(id, Code::TROUBLE, &error.to_string()),
+        }
+    }
+
+    /// Lifts a stranger's limits once the peer may sync something here.
+    fn admit_link(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let known = self.store.local().peers.iter().find(|known| known.replica == link.peer);
+        let known = known.is_some_and(|known| !known.admitted.is_empty());
+        if !link.admitted && (known || self.config.open || link.outgoing) {
+            self.urgent.push_back(Output::Admit { link: id });
+            if let Some(link) = self.links.get_mut(&id) {
+                link.admitted = true;
+            }
+        }
+    }
+
+    /// Opens a session of every space that the peer is admitted to.
+    pub(super) fn open_talks(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.peer;
+        let spaces: Vec<SpaceId> =
+            self.store.local().spaces.iter().filter(|s| !s.retired).map(|s| s.id).collect();
+        for space in spaces {
+            if self.admits(&peer, &space) {
+                self.open_session(id, space);
+            }
+        }
+    }
+
+    /// Compares notes with peers now and then, so that nothing that was missed stays missed.
+    pub(super) fn tick_links(&mut self) {
+        let due: Vec<LinkId> = self
+            .links
+            .values()
+            .filter(|link| link.agreed.is_some() && link.next_check <= self.now.mono)
+            .map(|link| link.id)
+            .collect();
+        for id in due {
+            self.expire_sessions(id);
+            self.open_talks(id);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.next_check = self.now.mono.plus(CHECK_EVERY);
+            }
+        }
+        if let Some(at) = self.links.values().map(|link| link.next_check).min() {
+            self.wake_at(at.max(self.now.mono));
+        }
+    }
+}
+
+/// How often digests are compared with a peer that is connected.
+const CHECK_EVERY: Duration = Duration::from_secs(60);

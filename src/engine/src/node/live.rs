@@ -1,0 +1,78 @@
+//! New commits, pushed to peers as soon as they are durable.
+//!
+//! Each conversation is a position in the log that moves forward: there is no queue to overflow. A
+//! peer that is slow simply lies further behind, and catches up from the log.
+
+use super::talk::CHUNK_BYTES;
+use super::{LinkId, Node};
+use crate::base::{LogId, SpaceId};
+use crate::log::Disk;
+use crate::store::{Run, Serving};
+use crate::sync::{Message, parts};
+use std::collections::BTreeMap;
+
+impl<D: Disk + Clone> Node<D> {
+    /// Pushes what came to the log since the last time, as far as credit goes.
+    pub(super) fn pump_live(&mut self, id: LinkId, space: SpaceId) {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return };
+            if !link.credit_out.is_open() {
+                return;
+            }
+            let Some(talk) = link.talks.get_mut(&space) else { return };
+            if let Some(mut serving) = talk.pushing.take() {
+                if let Ok(Some(chunk)) = self.store.next_chunk(&space, &mut serving, CHUNK_BYTES) {
+                    talk.sent_events += chunk.events;
+                    if !serving.is_done() {
+                        talk.pushing = Some(serving);
+                    }
+                    for (bytes, more) in parts(chunk.bytes) {
+                        self.send(id, &Message::Push { space, more, bytes });
+                    }
+                }
+                continue;
+            }
+            let Some(from) = talk.live.filter(|from| *from < self.store.written()) else { return };
+            let Ok((arrived, next)) =
+                self.store.arrived(from, self.store.written(), ARRIVED_AT_ONCE)
+            else {
+                return;
+            };
+            talk.live = Some(next);
+            let mut runs: BTreeMap<LogId, Run> = BTreeMap::new();
+            for arrived in arrived.iter().filter(|arrived| arrived.space == space) {
+                let (log, seq) = (arrived.tip.log, arrived.tip.seq);
+                if !talk.theirs.contains(&log, seq) {
+                    let run = runs.entry(log).or_insert(Run { log, after: seq - 1, upto: seq });
+                    run.upto = seq;
+                    talk.theirs.advance(log, seq);
+                }
+            }
+            if !runs.is_empty() {
+                talk.pushing = Some(Serving::new(runs.into_values()));
+            }
+        }
+    }
+
+    /// Takes a part of a chunk that was not asked for.
+    pub(super) fn pushed(&mut self, id: LinkId, space: SpaceId, more: bool, bytes: Vec<u8>) {
+        let len = bytes.len();
+        let Some(talk) = self.talk(id, &space) else { return self.give_credit(id, len) };
+        match talk.reassembly.part(bytes, more) {
+            Ok(Some(chunk)) => {
+                if !self.deliver(id, space, &chunk) {
+                    // Something before it is missing here: ask for all that is.
+                    self.open_session(id, space);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return self.close(id, crate::sync::Code::PROTOCOL, &error.to_string());
+            }
+        }
+        self.give_credit(id, len);
+    }
+}
+
+/// How many commits of the log are looked at in one step.
+const ARRIVED_AT_ONCE: usize = 1024;

@@ -1,0 +1,293 @@
+//! Floor 7: the sans-IO engine of one replica.
+//!
+//! A [`Node`] owns the store and the conversations with peers. It is driven by
+//! [`handle`](Node::handle): one input, after which [`poll`](Node::poll) is called until it returns
+//! [`Output::Wait`]. Nothing leaves it for a peer before the disk holds what it speaks of. It opens
+//! no socket, starts no thread and reads no clock.
+
+mod dial;
+mod io;
+mod jobs;
+mod link;
+mod live;
+mod outbox;
+mod talk;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId};
+use crate::log::{Disk, Position};
+use crate::store::{Store, WriteError};
+use crate::sync::{Code, Hello, Message};
+
+pub use io::{Input, JobId, LinkId, Output, Problem, Report};
+pub use ticket::{Ticket, TicketError};
+
+use dial::Dialing;
+use jobs::Job;
+use link::Link;
+use outbox::Outbox;
+
+/// How a node behaves towards peers.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Every peer may sync every space that it can name.
+    pub open: bool,
+    /// Known peers are dialled and kept connected.
+    pub keep_connected: bool,
+    /// Name and version of the program, for people.
+    pub agent: String,
+}
+
+/// The engine of one replica.
+#[derive(Debug)]
+pub struct Node<D: Disk> {
+    store: Store<D>,
+    config: Config,
+    rng: Rng,
+    hello: Hello,
+    now: Now,
+    links: BTreeMap<LinkId, Link>,
+    dialing: BTreeMap<ReplicaId, Dialing>,
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    outbox: Outbox,
+    urgent: VecDeque<Output>,
+    wake: Option<Instant>,
+    /// How far live links and waiting deliveries were served.
+    pumped: Position,
+    retry_waiting: Option<Instant>,
+    /// Sessions that may have something to say.
+    urge: BTreeSet<(LinkId, SpaceId)>,
+    /// A sync of the disk is under way: what comes meanwhile makes the next group.
+    syncing: bool,
+    /// Peers that this side's user called by name.
+    invited: BTreeSet<ReplicaId>,
+    /// How often the disk took back a group, where the log ended then, and why.
+    taken_back: Option<TakenBack>,
+}
+
+/// A group that the disk did not take: its commits are gone.
+#[derive(Debug, Clone)]
+pub struct TakenBack {
+    /// Counts up.
+    pub count: u64,
+    /// What lies before this is still there.
+    pub kept: Position,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl<D: Disk + Clone> Node<D> {
+    /// Puts a node around a store.
+    pub fn new(store: Store<D>, config: Config, mut rng: Rng, now: Now) -> Self {
+        let hello = Hello::new(rng.bytes(), &config.agent);
+        Self {
+            store,
+            config,
+            rng,
+            hello,
+            now,
+            links: BTreeMap::new(),
+            dialing: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            outbox: Outbox::default(),
+            urgent: VecDeque::new(),
+            wake: None,
+            pumped: Position::default(),
+            retry_waiting: None,
+            urge: BTreeSet::new(),
+            syncing: false,
+            invited: BTreeSet::new(),
+            taken_back: None,
+        }
+    }
+
+    /// Returns the store: reads and writes are plain calls on it.
+    pub fn store(&mut self) -> &mut Store<D> {
+        &mut self.store
+    }
+
+    /// Gives the store back; conversations end without a word.
+    pub fn into_store(self) -> Store<D> {
+        self.store
+    }
+
+    /// Returns the store, to be read only.
+    pub fn store_ref(&self) -> &Store<D> {
+        &self.store
+    }
+
+    /// Changes how the node behaves towards peers from now on.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// Takes one input. Then call [`poll`](Self::poll) until it returns [`Output::Wait`].
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Connected { link, peer, outgoing } => self.connected(link, peer, outgoing),
+            Input::Received { link, bytes } => self.received(link, &bytes),
+            Input::Closed { link, reason } => self.closed(link, &reason),
+            Input::DialFailed { peer, reason } => self.dial_failed(peer, &reason),
+            Input::Synced(ticket, result) => {
+                // What the log could not make durable stays in the outbox; writers learn of it
+                // from the store.
+                self.syncing = false;
+                let _ = self.store.synced(ticket, result);
+            }
+            Input::Tick => self.tick(),
+        }
+        self.drain_urged();
+    }
+
+    /// Returns what is to be done next.
+    pub fn poll(&mut self) -> Output {
+        loop {
+            if let Some(output) = self.urgent.pop_front() {
+                return output;
+            }
+            // One group for all that came together: nothing is written before the queue is empty.
+            if !self.syncing {
+                if let Err(error) = self.store.flush() {
+                    self.note_taken_back(&error);
+                }
+                if let Some(ticket) = self.store.sync_due() {
+                    self.syncing = true;
+                    return Output::Sync(ticket);
+                }
+            }
+            if let Some(output) = self.outbox.pop(self.store.durable()) {
+                return output;
+            }
+            if self.pumped < self.store.written() && !self.links.is_empty() {
+                self.pumped = self.store.written();
+                self.pump_all();
+                continue;
+            }
+            return Output::Wait(self.wake);
+        }
+    }
+
+    /// Returns the peers that are connected: who, since they said hello, and whether in sync.
+    pub fn peers(&self) -> Vec<PeerState> {
+        let links = self.links.values().filter(|link| link.agreed.is_some());
+        links
+            .map(|link| PeerState {
+                peer: link.peer,
+                link: link.id,
+                in_sync: link.is_in_sync(),
+                spaces: link.talks.keys().copied().collect(),
+            })
+            .collect()
+    }
+
+    /// Returns the last group that the disk did not take, if one was not taken.
+    pub fn taken_back(&self) -> Option<&TakenBack> {
+        self.taken_back.as_ref()
+    }
+
+    fn note_taken_back(&mut self, error: &WriteError) {
+        let count = self.taken_back.as_ref().map_or(0, |last| last.count) + 1;
+        let (kept, reason) = (self.store.written(), error.to_string());
+        self.taken_back = Some(TakenBack { count, kept, reason });
+    }
+
+    /// Returns how many outputs wait for the disk.
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Ends the conversations with a peer that is not known any more.
+    pub fn part_with(&mut self, peer: ReplicaId) {
+        self.invited.remove(&peer);
+        let of_peer = self.links.values().filter(|link| link.peer == peer);
+        let links: Vec<LinkId> = of_peer.map(|link| link.id).collect();
+        for link in links {
+            self.close(link, Code::NOT_ADMITTED, "admitted no more");
+        }
+    }
+
+    /// Says goodbye to all peers.
+    pub fn shut_down(&mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, Code::DONE, "shutting down");
+        }
+    }
+
+    /// Hands a message over for a link; it leaves once all that was written so far is durable.
+    fn send(&mut self, link: LinkId, message: &Message) {
+        let bytes = crate::sync::encode(message);
+        if let Some(link) = self.links.get_mut(&link) {
+            link.credit_out.sent(message.commit_bytes());
+        }
+        self.outbox.push(self.store.written(), Output::Send { link, bytes });
+    }
+
+    fn close(&mut self, id: LinkId, code: Code, text: &str) {
+        let text = crate::sync::PeerText::new(text);
+        self.send(id, &Message::Close { code, text: text.clone() });
+        self.outbox.push(
+            self.store.written(),
+            Output::Close { link: id, code, text: text.as_str().to_owned() },
+        );
+        self.forget(id, Problem::Broken(text.as_str().to_owned()));
+    }
+
+    /// Asks for a tick at `at` or before.
+    fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    fn tick(&mut self) {
+        self.wake = None;
+        if self.retry_waiting.is_some_and(|at| at <= self.now.mono) {
+            self.retry_waiting = None;
+            let _ = self.store.retry_waiting(self.now);
+            self.watch_waiting();
+        }
+        self.tick_links();
+        self.tick_dialing();
+    }
+
+    /// Commits that wait for their time are tried again later.
+    fn watch_waiting(&mut self) {
+        if self.store.waiting_len() > 0 && self.retry_waiting.is_none() {
+            let at = self.now.mono.plus(WAITING_RETRY);
+            self.retry_waiting = Some(at);
+        }
+        if let Some(at) = self.retry_waiting {
+            self.wake_at(at);
+        }
+    }
+
+    /// Tells whether a peer may sync a space here.
+    fn admits(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
+        self.store.has_space(space)
+            && (self.config.open
+                || self.invited.contains(peer)
+                || self.store.local().admits(peer, space))
+    }
+}
+
+/// What is known of a connected peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerState {
+    /// The peer.
+    pub peer: ReplicaId,
+    /// The connection.
+    pub link: LinkId,
+    /// Whether the last session of each space ended in sync and nothing went wrong since.
+    pub in_sync: bool,
+    /// The spaces that are talked about.
+    pub spaces: Vec<SpaceId>,
+}
+
+/// How long commits wait before they are tried again.
+const WAITING_RETRY: std::time::Duration = std::time::Duration::from_secs(5);

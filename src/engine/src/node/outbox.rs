@@ -1,0 +1,53 @@
+//! Holds back what the disk has not confirmed.
+//!
+//! An output is stamped with the end of the log at the moment when it was made, and leaves only
+//! when the log is durable up to there. So nothing that a crash could undo is ever seen by a peer.
+//! Order is kept. Deciding when to sync is not done here.
+
+use std::collections::VecDeque;
+
+use super::Output;
+use crate::log::Position;
+
+/// Outputs in order, each with the position that must be durable first.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    held: VecDeque<(Position, Output)>,
+}
+
+impl Outbox {
+    /// Takes an output that speaks of everything up to `stamp`.
+    pub(crate) fn push(&mut self, stamp: Position, output: Output) {
+        self.held.push_back((stamp, output));
+    }
+
+    /// Returns the next output that may leave.
+    pub(crate) fn pop(&mut self, durable: Position) -> Option<Output> {
+        if self.held.front()?.0 > durable {
+            return None;
+        }
+        self.held.pop_front().map(|(_, output)| output)
+    }
+
+    /// Returns how many outputs are held.
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leaves_before_it_is_durable() {
+        let at = |offset| Position { segment: 1, offset };
+        let mut outbox = Outbox::default();
+        outbox.push(at(10), Output::Wait(None));
+        outbox.push(at(5), Output::Wait(None));
+        assert!(outbox.pop(at(9)).is_none(), "the first is not durable, and order is kept");
+        assert!(outbox.pop(at(10)).is_some());
+        assert!(outbox.pop(at(10)).is_some());
+        assert!(outbox.pop(at(10)).is_none());
+    }
+}

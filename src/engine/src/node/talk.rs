@@ -1,0 +1,346 @@
+//! The conversation with one peer about one space: sessions, chunks in and chunks out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{LinkId, Node, Problem};
+use crate::base::{CommitId, Instant, LogId, SpaceId};
+use crate::causal::{Tip, VersionVector};
+use crate::log::{Disk, Position};
+use crate::store::{InsertError, Run, Serving};
+use crate::sync::{
+    Code, Message, PeerText, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
+};
+
+/// What is said with one peer about one space.
+#[derive(Debug, Default)]
+pub(crate) struct Talk {
+    pub(crate) session: Option<Session>,
+    /// Requests of the peer, in order; the first is being answered.
+    serving: VecDeque<Serving>,
+    /// What the peer is known to hold.
+    pub(crate) theirs: VersionVector,
+    /// What this side held when the session began, and the end of the log then.
+    pinned: Option<(VersionVector, Position)>,
+    /// From where in the log new commits are pushed; none before the first session is through.
+    pub(crate) live: Option<Position>,
+    pub(crate) pushing: Option<Serving>,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) in_sync: bool,
+    /// When the session was begun, or its last message came.
+    heard: Instant,
+    pub(crate) received_events: u64,
+    pub(crate) sent_events: u64,
+}
+
+impl<D: Disk + Clone> Node<D> {
+    /// Begins a session unless one is under way.
+    pub(super) fn open_session(&mut self, id: LinkId, space: SpaceId) {
+        let (Ok(frontier), Ok(version)) = (self.store.frontier(&space), self.store.version(&space))
+        else {
+            return;
+        };
+        let digest = self.store.state_hash(&space).ok().flatten();
+        let pinned = Pinned { digest, frontier, missing: Vec::new() };
+        let written = self.store.written();
+        let (nonce, now) = (self.rng.bytes(), self.now.mono);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let talk = link.talks.entry(space).or_default();
+        if talk.session.as_ref().is_some_and(|session| !session.is_over()) {
+            return;
+        }
+        talk.session = Some(Session::new(space, pinned, nonce, link.outgoing));
+        talk.serving.clear();
+        talk.heard = now;
+        talk.pinned = Some((version, written));
+        self.drain(id, space);
+    }
+
+    /// Takes a message about a space.
+    pub(super) fn space_message(&mut self, id: LinkId, space: SpaceId, message: Message) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.peer;
+        if let Message::Refuse { code, text, .. } = &message {
+            let session = link.talks.get(&space).and_then(|talk| talk.session.as_ref());
+            if session.is_none_or(Session::is_over) {
+                let problem = Problem::Refused(*code, text.as_str().to_owned());
+                return self.talk_ended(id, space, Err(problem));
+            }
+        }
+        if !self.admits(&peer, &space) {
+            if matches!(message, Message::Open(_)) {
+                let text = PeerText::new("not admitted to that space here: use a ticket");
+                self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+            }
+            return self.give_credit(id, message.commit_bytes());
+        }
+        match message {
+            Message::Push { more, bytes, .. } => self.pushed(id, space, more, bytes),
+            Message::Acked { tips, .. } => {
+                if let Some(talk) = self.talk(id, &space) {
+                    tips.iter().for_each(|tip| talk.theirs.advance(tip.log, tip.seq));
+                }
+            }
+            message => self.session_message(id, space, message),
+        }
+    }
+
+    fn session_message(&mut self, id: LinkId, space: SpaceId, message: Message) {
+        if let Message::Open(open) = &message {
+            self.open_session(id, space);
+            if let Some(talk) = self.talk(id, &space) {
+                for tip in open.frontier.iter().flatten() {
+                    talk.theirs.advance(tip.log, tip.seq);
+                }
+            }
+        }
+        let bytes = message.commit_bytes();
+        let answered = matches!(message, Message::Chunk { last_of_want: true, more: false, .. });
+        let now = self.now.mono;
+        let store = &self.store;
+        let ids = |log: &LogId, seq: u64| store.id_at(&space, log, seq);
+        let source: &dyn Source = &ids;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(talk) = link.talks.get_mut(&space)
+            && let Some(session) = talk.session.as_mut()
+        {
+            talk.heard = now;
+            // The error comes again as a step.
+            let _ = session.handle(source, message);
+        }
+        self.drain(id, space);
+        if answered {
+            self.nothing_more(id, space);
+        }
+        self.give_credit(id, bytes);
+        self.pump(id);
+    }
+
+    /// Does what the session asks for, until it asks for nothing.
+    fn drain(&mut self, id: LinkId, space: SpaceId) {
+        loop {
+            let Some(talk) = self.talk(id, &space) else { return };
+            let Some(step) = talk.session.as_mut().and_then(Session::poll) else { return };
+            match step {
+                Step::Send(message) => self.send(id, &message),
+                Step::Request(runs) => {
+                    if let Some(session) = talk.session.as_mut() {
+                        session.want(runs);
+                    }
+                    // Some of it may have come from elsewhere since the session began.
+                    self.report_durable(&space);
+                }
+                Step::Serve { runs } => {
+                    // What is held under another id is not what was asked for.
+                    let store = &self.store;
+                    let held = |tip: &Tip| {
+                        tip.id == CommitId::ZERO
+                            || store.id_at(&space, &tip.log, tip.seq) == Some(tip.id)
+                    };
+                    let runs = runs.iter().filter(|run| held(&run.upto)).map(|run| Run {
+                        log: run.upto.log,
+                        after: run.after,
+                        upto: run.upto.seq,
+                    });
+                    let serving = Serving::new(runs);
+                    if let Some(talk) = self.talk(id, &space) {
+                        talk.serving.push_back(serving);
+                    }
+                }
+                Step::Deliver(bytes) => {
+                    self.deliver(id, space, &bytes);
+                }
+                Step::InSync => self.talk_ended(id, space, Ok(())),
+                Step::Ended(short) => {
+                    let problem = Problem::Short(format!("{short:?}"));
+                    self.talk_ended(id, space, Err(problem));
+                }
+                Step::Failed(error) => {
+                    let problem = match error {
+                        SyncError::Refused { code, text } => {
+                            Problem::Refused(code, text.as_str().to_owned())
+                        }
+                        error => Problem::Broken(error.to_string()),
+                    };
+                    self.talk_ended(id, space, Err(problem));
+                }
+                Step::Diverged { .. } | Step::ForkFound { .. } => {}
+            }
+        }
+    }
+
+    /// Ends a session that got all it asked for, be it enough or not.
+    fn nothing_more(&mut self, id: LinkId, space: SpaceId) {
+        let Some(session) = self.talk(id, &space).and_then(|talk| talk.session.as_mut()) else {
+            return;
+        };
+        if session.requests_open() == 0 && !session.is_over() {
+            session.give_up();
+            self.drain(id, space);
+        }
+    }
+
+    /// Breaks off the sessions of a link that nothing was heard of for too long.
+    pub(super) fn expire_sessions(&mut self, id: LinkId) {
+        let now = self.now.mono;
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut expired = Vec::new();
+        for (space, talk) in &mut link.talks {
+            if let Some(session) = talk.session.as_mut()
+                && !session.is_over()
+                && talk.heard.plus(SILENCE) <= now
+            {
+                session.refuse(Code::TIMEOUT, "nothing was heard for too long");
+                expired.push(*space);
+            }
+        }
+        for space in expired {
+            self.drain(id, space);
+        }
+    }
+
+    /// Applies a chunk; tells whether it was taken whole.
+    pub(super) fn deliver(&mut self, id: LinkId, space: SpaceId, bytes: &[u8]) -> bool {
+        let result = self.store.insert_chunk(self.now, bytes);
+        match result {
+            Ok(inserted) => {
+                if let Some(talk) = self.talk(id, &space) {
+                    talk.received_events += inserted.events;
+                    for tip in &inserted.tips {
+                        talk.theirs.advance(tip.log, tip.seq);
+                    }
+                }
+                self.watch_waiting();
+                self.report_durable(&space);
+                true
+            }
+            Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
+                self.watch_waiting();
+                false
+            }
+            Err(error @ (InsertError::Read(_) | InsertError::Log(_))) => {
+                self.refuse(id, space, Code::TROUBLE, &error.to_string());
+                false
+            }
+            Err(InsertError::Fork { .. }) => false,
+            Err(error) => {
+                self.close(id, Code::PROTOCOL, &error.to_string());
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: LinkId, space: SpaceId, code: Code, text: &str) {
+        if let Some(session) = self.talk(id, &space).and_then(|talk| talk.session.as_mut()) {
+            session.refuse(code, text);
+        }
+    }
+
+    /// Tells all sessions about a space how far this side has come, whoever helped it there. What
+    /// they say of it leaves only once it is durable: every output waits for that.
+    fn report_durable(&mut self, space: &SpaceId) {
+        let Ok(version) = self.store.version(space) else { return };
+        let mut changed = Vec::new();
+        for link in self.links.values_mut() {
+            let session = link.talks.get_mut(space).and_then(|talk| talk.session.as_mut());
+            if let Some(session) = session.filter(|session| !session.is_over()) {
+                session.durable(&|log| version.get(log));
+                changed.push(link.id);
+            }
+        }
+        self.urge.extend(changed.into_iter().map(|link| (link, *space)));
+    }
+
+    /// Drains the sessions that have something to say since the last time.
+    pub(super) fn drain_urged(&mut self) {
+        while let Some((link, space)) = self.urge.pop_first() {
+            self.drain(link, space);
+        }
+    }
+
+    /// Gives back the credit of what was applied or dropped.
+    pub(super) fn give_credit(&mut self, id: LinkId, bytes: usize) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if let Some(bytes) = link.credit_in.applied(bytes) {
+            self.send(id, &Message::Grant { bytes });
+        }
+    }
+
+    /// Sends what was asked for and what is new, as far as credit goes.
+    pub(super) fn pump(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
+        for space in spaces {
+            self.pump_requests(id, space);
+            self.pump_live(id, space);
+        }
+    }
+
+    pub(super) fn pump_all(&mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.pump(link);
+        }
+    }
+
+    fn pump_requests(&mut self, id: LinkId, space: SpaceId) {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return };
+            if !link.credit_out.is_open() {
+                return;
+            }
+            let Some(talk) = link.talks.get_mut(&space) else { return };
+            if talk.session.as_ref().is_none_or(Session::is_over) {
+                return talk.serving.clear();
+            }
+            let Some(serving) = talk.serving.front_mut() else { return };
+            let mut chunk = Vec::new();
+            let mut trouble = None;
+            match self.store.next_chunk(&space, serving, CHUNK_BYTES) {
+                Ok(Some(next)) => {
+                    talk.sent_events += next.events;
+                    chunk = next.bytes;
+                }
+                Ok(None) => {}
+                Err(error) => trouble = Some(error.to_string()),
+            }
+            let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());
+            if last {
+                talk.serving.pop_front();
+            }
+            if let Some(session) = talk.session.as_mut() {
+                match trouble {
+                    Some(text) => session.refuse(Code::TROUBLE, &text),
+                    None => session.chunk(chunk, last),
+                }
+            }
+            self.drain(id, space);
+        }
+    }
+
+    /// Ends a session: what both sides pinned is on both, or there is a problem.
+    fn talk_ended(&mut self, id: LinkId, space: SpaceId, result: Result<(), Problem>) {
+        let Some(talk) = self.talk(id, &space) else {
+            return self.job_space_done(id, space, Stats::default(), (0, 0), result);
+        };
+        let stats = talk.session.as_ref().map(Session::stats).unwrap_or_default();
+        let events = (talk.received_events, talk.sent_events);
+        talk.in_sync = result.is_ok();
+        if result.is_ok()
+            && let Some((version, position)) = talk.pinned.take()
+        {
+            talk.theirs.join(&version);
+            talk.live.get_or_insert(position);
+        }
+        self.job_space_done(id, space, stats, events, result);
+    }
+
+    pub(super) fn talk(&mut self, id: LinkId, space: &SpaceId) -> Option<&mut Talk> {
+        self.links.get_mut(&id)?.talks.get_mut(space)
+    }
+}
+
+/// How long a session may be silent: a peer may have much to read, but not that much.
+const SILENCE: Duration = Duration::from_secs(120);
+/// About how many bytes of commits go into one chunk.
+pub(super) const CHUNK_BYTES: usize = 256 << 10;

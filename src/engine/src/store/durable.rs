@@ -1,0 +1,103 @@
+//! Groups, syncs and the orderly end of a store.
+
+use super::{AppendError, Store, WriteError};
+use crate::log::{Disk, DiskError, LogError, Position, SyncTicket};
+
+impl<D: Disk + Clone> Store<D> {
+    /// Closes the open group: writes all its records with one write.
+    ///
+    /// # Errors
+    /// The log's. What was taken back is gone from the store too.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        let flushed = self.log.flush();
+        self.follow()?;
+        if let Err(LogError::Full(_) | LogError::ReadOnly(_)) = &flushed {
+            self.reload().map_err(WriteError::Read)?;
+        }
+        Ok(flushed?)
+    }
+
+    /// Returns the file to sync, if anything written waits for it. One at a time.
+    pub fn sync_due(&mut self) -> Option<SyncTicket> {
+        self.log.sync_due()
+    }
+
+    /// Takes the result of a sync.
+    ///
+    /// # Errors
+    /// The log's: nothing beyond [`durable`](Self::durable) will become durable.
+    pub fn synced(
+        &mut self,
+        ticket: SyncTicket,
+        result: Result<(), DiskError>,
+    ) -> Result<(), WriteError> {
+        let synced = self.log.synced(ticket, result);
+        self.follow()?;
+        synced?;
+        Ok(self.seal_if_full()?)
+    }
+
+    /// Makes everything durable here and now; blocks for the disk.
+    ///
+    /// # Errors
+    /// As for [`flush`](Self::flush) and [`synced`](Self::synced).
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        self.flush()?;
+        while let Some(ticket) = self.sync_due() {
+            let result = self.disk.sync(ticket.file);
+            self.synced(ticket, result)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a mark that says what is durable, if nothing in the log says so yet.
+    ///
+    /// # Errors
+    /// The log's; no record is concerned.
+    pub fn idle_mark(&mut self) -> Result<bool, WriteError> {
+        let marked = self.log.idle_mark();
+        self.follow()?;
+        Ok(marked?)
+    }
+
+    /// Ends the store in order: everything durable, and the next open finds nothing to replay.
+    ///
+    /// # Errors
+    /// The log's; what is durable stays so.
+    pub fn close(&mut self) -> Result<(), WriteError> {
+        self.sync()?;
+        if self.log.active_bytes() > SEAL_AT_CLOSE_BYTES {
+            self.seal().map_err(WriteError::from)?;
+        }
+        let closed = self.log.close();
+        self.follow()?;
+        Ok(closed?)
+    }
+
+    /// Returns the end of the log as readers see it.
+    pub fn written(&self) -> Position {
+        self.log.written()
+    }
+
+    /// Returns the end of the log as a crash would leave it.
+    pub fn durable(&self) -> Position {
+        self.log.durable()
+    }
+
+    /// Returns what keeps the log from taking more, if something does.
+    pub fn trouble(&self) -> Option<&DiskError> {
+        self.log.trouble()
+    }
+
+    /// Follows records that the log wrote anew because their segment's disk failed.
+    pub(crate) fn follow(&mut self) -> Result<(), AppendError> {
+        while let Some(moved) = self.log.take_moved() {
+            self.follow_moved(&moved)?;
+        }
+        Ok(())
+    }
+}
+
+/// A growing segment above this size is sealed at the end, so that the next open need not replay
+/// it; smaller ones are cheaper to replay than to keep apart.
+const SEAL_AT_CLOSE_BYTES: u32 = 256 << 10;

@@ -1,0 +1,62 @@
+//! Two digests that replicas compare: of the commits that count, and of what keys show.
+
+use super::tail::Namespace;
+use super::{ReadError, Store};
+use crate::base::{Hash, Sha256Stream, SpaceId, Writer};
+use crate::log::Disk;
+
+impl<D: Disk + Clone> Store<D> {
+    /// Returns the digest of the counted frontier: equal on two replicas exactly if the same
+    /// commits of the space count on both.
+    ///
+    /// Costs a hash over one entry a log.
+    ///
+    /// None while commits are lost to damage.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn state_hash(&self, space: &SpaceId) -> Result<Option<Hash>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        if self.blind.is_some() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        bytes.put(&space.0);
+        bytes.put_len(table.logs().count());
+        for tip in table.frontier() {
+            tip.encode(&mut bytes);
+        }
+        // No log is closed in an open space without forks.
+        bytes.put_len(0);
+        Ok(Some(crate::base::sha256("kdelta/state/1", &[&bytes])))
+    }
+
+    /// Returns the digest of what all keys show: equal on two replicas if all of them show the
+    /// same.
+    ///
+    /// Costs a read of every key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn value_hash(&mut self, space: &SpaceId) -> Result<Hash, ReadError> {
+        let space_ix = self.space_index(space)?;
+        let mut stream = Sha256Stream::new("kdelta/values/1");
+        stream.update(&space.0);
+        let mut after = None;
+        loop {
+            let rows = self.row_page(space_ix, Namespace::Key, b"", after.as_deref(), PAGE)?;
+            let Some(last) = rows.last().cloned() else { return Ok(stream.finish()) };
+            for key in rows {
+                let Ok(key) = crate::base::Key::from_bytes(&key) else { continue };
+                let state = self.state(space, &key)?;
+                if let Some(view) = state.view() {
+                    stream.update(&view.value_entry(&key));
+                }
+            }
+            after = Some(last);
+        }
+    }
+}
+
+/// How many rows are read at once.
+const PAGE: usize = 512;

@@ -1,0 +1,367 @@
+//! What a store knows that is not history: its own identity, the names it gives to spaces, whom it
+//! admits, and the tickets it issued.
+//!
+//! It is truth, not derived, and small. It lives in two files that are replaced in turn, each with
+//! a generation and a checksum (FORMAT 9): a torn or rotted newest file costs the last edit at
+//! most, and both damaged is an error that is told, never guessed around. Nothing of it is
+//! replicated.
+
+use crate::base::{CodecError, Reader, ReplicaId, SpaceId, Writer};
+use crate::limits;
+use crate::log::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
+
+/// The local truth of one store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Grows by one with each save.
+    pub generation: u64,
+    /// Random name of this store: seeds its checksums.
+    pub store: [u8; 16],
+    /// The current life of this store: the second half of the ids of its own logs.
+    pub incarnation: u64,
+    /// Earlier lives, newest last.
+    pub past_incarnations: Vec<u64>,
+    /// The damaged segments on account of which the current life began: one life is enough for
+    /// each loss.
+    pub lost_segments: Vec<u64>,
+    /// What the host last found the store's directory to be (an inode number, say).
+    pub place: Option<u64>,
+    /// The spaces, in the order in which they came; the position is the space's index on disk.
+    pub spaces: Vec<LocalSpace>,
+    /// The replicas that are known by address or admitted.
+    pub peers: Vec<LocalPeer>,
+    /// The tickets that were issued and can still be used.
+    pub tickets: Vec<LocalTicket>,
+}
+
+/// A space as this store calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalSpace {
+    /// The hash of its genesis.
+    pub id: SpaceId,
+    /// The local name; two spaces of a store never share one.
+    pub name: String,
+    /// Whether it was ever in a ticket, joined, or open to a peer: then it is never replaced.
+    pub shared: bool,
+    /// Whether it was replaced by another under its name and is not served any more.
+    pub retired: bool,
+}
+
+/// A replica at the far end, as this store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPeer {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Where it was reached, `host:port`.
+    pub addresses: Vec<String>,
+    /// The spaces that it may sync with this store.
+    pub admitted: Vec<SpaceId>,
+    /// Secrets of tickets of its own that were not used yet, with their spaces.
+    pub secrets: Vec<(SpaceId, [u8; 32])>,
+}
+
+/// A ticket that this store issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTicket {
+    /// What its holder proves to know.
+    pub secret: [u8; 32],
+    /// The space that it opens.
+    pub space: SpaceId,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_ms: u64,
+    /// How often it can still be used.
+    pub uses_left: u32,
+}
+
+/// Why the local truth could not be loaded.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Both generations are damaged: names, admissions and the store's identity are lost.
+    #[error("both copies of the store's local file (log/local) are damaged: {0}")]
+    Damaged(CodecError),
+    /// There is a log, and no local file that says whose it is.
+    #[error("the store's local file (log/local) is missing beside a log")]
+    Missing,
+    /// The disk refused.
+    #[error("the store's local file cannot be read: {0}")]
+    Disk(#[from] DiskError),
+}
+
+impl Local {
+    /// Reads the newest whole generation; none if the store is new.
+    ///
+    /// # Errors
+    /// [`LocalError`]. A single damaged generation is no error: the other serves.
+    pub fn load(disk: &impl Disk) -> Result<Option<Self>, LocalError> {
+        let mut newest: Option<Self> = None;
+        let mut damage = None;
+        for number in 0..2 {
+            let file = FileId { kind: FileKind::Local, number };
+            match read_whole(disk, file) {
+                Ok(bytes) => match Self::decode(&bytes) {
+                    Ok(local) => {
+                        if newest.as_ref().is_none_or(|n| n.generation < local.generation) {
+                            newest = Some(local);
+                        }
+                    }
+                    Err(error) => damage = Some(error),
+                },
+                Err(error) if error.kind == DiskErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match (newest, damage) {
+            (None, Some(error)) => Err(LocalError::Damaged(error)),
+            (newest, _) => Ok(newest),
+        }
+    }
+
+    /// Writes the next generation; durable on return.
+    ///
+    /// # Errors
+    /// The disk's; the generation before is untouched then.
+    pub fn save(&mut self, disk: &impl Disk) -> Result<(), DiskError> {
+        let next = Self { generation: self.generation + 1, ..self.clone() };
+        let file = FileId { kind: FileKind::Local, number: next.generation % 2 };
+        disk.replace(file, &next.encode())?;
+        self.generation = next.generation;
+        Ok(())
+    }
+
+    /// Checks both generations and names the damaged files.
+    pub fn verify(disk: &impl Disk) -> Vec<(FileId, CodecError)> {
+        let files = (0..2).map(|number| FileId { kind: FileKind::Local, number });
+        files
+            .filter_map(|file| {
+                let bytes = read_whole(disk, file).ok()?;
+                Self::decode(&bytes).err().map(|error| (file, error))
+            })
+            .collect()
+    }
+
+    /// Returns the space of that name.
+    pub fn space_named(&self, name: &str) -> Option<&LocalSpace> {
+        self.spaces.iter().find(|space| !space.retired && space.name == name)
+    }
+
+    /// Returns the position of a space.
+    pub fn space_index(&self, id: &SpaceId) -> Option<usize> {
+        self.spaces.iter().position(|space| space.id == *id)
+    }
+
+    /// Returns what is known of a replica, made anew if nothing is.
+    pub fn peer_mut(&mut self, replica: ReplicaId) -> Option<&mut LocalPeer> {
+        if !self.peers.iter().any(|peer| peer.replica == replica) {
+            if self.peers.len() >= limits::PEERS_MAX {
+                return None;
+            }
+            let (addresses, admitted, secrets) = Default::default();
+            self.peers.push(LocalPeer { replica, addresses, admitted, secrets });
+        }
+        self.peers.iter_mut().find(|peer| peer.replica == replica)
+    }
+
+    /// Tells whether a peer may sync a space.
+    pub fn admits(&self, replica: &ReplicaId, space: &SpaceId) -> bool {
+        self.peers.iter().any(|peer| peer.replica == *replica && peer.admitted.contains(space))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put(MAGIC);
+        out.put_u8(VERSION);
+        out.put_u64(self.generation);
+        out.put(&self.store);
+        out.put_u64(self.incarnation);
+        out.put_len(self.past_incarnations.len());
+        for incarnation in &self.past_incarnations {
+            out.put_u64(*incarnation);
+        }
+        out.put_len(self.lost_segments.len());
+        for place in &self.lost_segments {
+            out.put_u64(*place);
+        }
+        out.put_u8(u8::from(self.place.is_some()));
+        out.put_u64(self.place.unwrap_or_default());
+        out.put_len(self.spaces.len());
+        for space in &self.spaces {
+            out.put(&space.id.0);
+            out.put_bytes(space.name.as_bytes());
+            out.put_u8(u8::from(space.shared) | u8::from(space.retired) << 1);
+        }
+        out.put_len(self.peers.len());
+        for peer in &self.peers {
+            out.put(&peer.replica.0);
+            out.put_len(peer.addresses.len());
+            for address in &peer.addresses {
+                out.put_bytes(address.as_bytes());
+            }
+            out.put_len(peer.admitted.len());
+            for space in &peer.admitted {
+                out.put(&space.0);
+            }
+            out.put_len(peer.secrets.len());
+            for (space, secret) in &peer.secrets {
+                out.put(&space.0);
+                out.put(secret);
+            }
+        }
+        out.put_len(self.tickets.len());
+        for ticket in &self.tickets {
+            out.put(&ticket.secret);
+            out.put(&ticket.space.0);
+            out.put_u64(ticket.expires_ms);
+            out.put_u32(ticket.uses_left);
+        }
+        let crc = crc32fast::hash(&out);
+        out.put_u32(crc);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(CodecError::Truncated)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(CodecError::NotCanonical("checksum"));
+        }
+        let mut r = Reader::new(body);
+        if r.take(MAGIC.len())? != MAGIC {
+            return Err(CodecError::Unknown("local file"));
+        }
+        if r.u8()? != VERSION {
+            return Err(CodecError::Unknown("local file version"));
+        }
+        let mut local = Self {
+            generation: r.u64()?,
+            store: r.array()?,
+            incarnation: r.u64()?,
+            ..Self::default()
+        };
+        for _ in 0..r.count(limits::INCARNATIONS_MAX, 8, "incarnations")? {
+            local.past_incarnations.push(r.u64()?);
+        }
+        for _ in 0..r.count(limits::SEGMENTS_MAX, 8, "lost segments")? {
+            local.lost_segments.push(r.u64()?);
+        }
+        let has_place = r.u8()? != 0;
+        local.place = Some(r.u64()?).filter(|_| has_place);
+        for _ in 0..r.count(limits::SPACES_MAX, 34, "spaces")? {
+            let id = SpaceId(r.hash()?);
+            let name = text(&mut r, limits::SPACE_NAME_BYTES_MAX)?;
+            let flags = r.u8()?;
+            let (shared, retired) = (flags & 1 != 0, flags & 2 != 0);
+            local.spaces.push(LocalSpace { id, name, shared, retired });
+        }
+        for _ in 0..r.count(limits::PEERS_MAX, 34, "peers")? {
+            let replica = ReplicaId(r.hash()?);
+            let (addresses, admitted, secrets) = Default::default();
+            let mut peer = LocalPeer { replica, addresses, admitted, secrets };
+            for _ in 0..r.count(limits::PEER_ADDRESSES_MAX, 1, "addresses")? {
+                peer.addresses.push(text(&mut r, limits::ADDRESS_BYTES_MAX)?);
+            }
+            for _ in 0..r.count(limits::SPACES_MAX, 32, "admitted spaces")? {
+                peer.admitted.push(SpaceId(r.hash()?));
+            }
+            for _ in 0..r.count(limits::SPACES_MAX, 64, "secrets")? {
+                peer.secrets.push((SpaceId(r.hash()?), r.array()?));
+            }
+            local.peers.push(peer);
+        }
+        for _ in 0..r.count(limits::TICKETS_MAX, 76, "tickets")? {
+            local.tickets.push(LocalTicket {
+                secret: r.array()?,
+                space: SpaceId(r.hash()?),
+                expires_ms: r.u64()?,
+                uses_left: r.u32()?,
+            });
+        }
+        r.finish()?;
+        Ok(local)
+    }
+}
+
+fn text(r: &mut Reader<'_>, max: usize) -> Result<String, CodecError> {
+    let bytes = r.bytes(max, "text")?;
+    let text = std::str::from_utf8(bytes).map_err(|_| CodecError::NotCanonical("text"))?;
+    Ok(text.to_owned())
+}
+
+fn read_whole(disk: &impl Disk, file: FileId) -> Result<Vec<u8>, DiskError> {
+    let len = usize::try_from(disk.len(file)?).unwrap_or(usize::MAX).min(limits::LOCAL_BYTES_MAX);
+    let mut bytes = vec![0; len];
+    disk.read(file, 0, &mut bytes)?;
+    Ok(bytes)
+}
+
+const MAGIC: &[u8] = b"KDLOCAL\n";
+const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::MemoryDisk;
+
+    fn sample() -> Local {
+        Local {
+            generation: 0,
+            store: [7; 16],
+            incarnation: 42,
+            past_incarnations: vec![1, 2],
+            lost_segments: vec![3],
+            place: Some(9),
+            spaces: vec![LocalSpace {
+                id: SpaceId([1; 32]),
+                name: "default".into(),
+                shared: true,
+                retired: false,
+            }],
+            peers: vec![LocalPeer {
+                replica: ReplicaId([2; 32]),
+                addresses: vec!["[::1]:7440".into()],
+                admitted: vec![SpaceId([1; 32])],
+                secrets: vec![(SpaceId([1; 32]), [4; 32])],
+            }],
+            tickets: vec![LocalTicket {
+                secret: [3; 32],
+                space: SpaceId([1; 32]),
+                expires_ms: 5,
+                uses_left: 1,
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let disk = MemoryDisk::default();
+        assert!(matches!(Local::load(&disk), Ok(None)));
+        let mut local = sample();
+        for _ in 0..3 {
+            local.save(&disk).unwrap();
+            assert_eq!(Local::load(&disk).unwrap().as_ref(), Some(&local));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_generation_and_is_named() {
+        let mut bytes = sample().encode();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                bytes[at] ^= 1 << bit;
+                assert!(Local::decode(&bytes).is_err(), "bit {bit} of byte {at}");
+                bytes[at] ^= 1 << bit;
+            }
+        }
+        let disk = MemoryDisk::default();
+        let mut local = sample();
+        local.save(&disk).unwrap();
+        let before = local.clone();
+        local.incarnation = 43;
+        local.save(&disk).unwrap();
+        let newest = FileId { kind: FileKind::Local, number: 0 };
+        disk.write(newest, 20, &[0xff]).unwrap();
+        assert_eq!(Local::load(&disk).unwrap(), Some(before));
+        assert_eq!(Local::verify(&disk).len(), 1);
+        disk.write(FileId { number: 1, ..newest }, 20, &[0xff]).unwrap();
+        assert!(matches!(Local::load(&disk), Err(LocalError::Damaged(_))));
+    }
+}

@@ -1,0 +1,158 @@
+//! Reads of keys and their history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::tail::{Namespace, table_key};
+use super::{Found, ReadError, Store};
+use crate::base::{CommitId, Dot, EventId, Key, SpaceId};
+use crate::causal::VersionVector;
+use crate::crdt::{Action, Stamp, State, Supersedes, View};
+use crate::event::Meta;
+use crate::log::Disk;
+
+/// One event of a key's history.
+#[derive(Debug, Clone)]
+pub struct HistoryEvent {
+    /// When and by whom it was written.
+    pub stamp: Stamp,
+    /// What it did.
+    pub action: Action,
+    /// What it carried; none if it was erased.
+    pub payload: Option<Arc<[u8]>>,
+    /// The events that it superseded by name.
+    pub parents: Vec<EventId>,
+    /// Whether it superseded all that its author had seen of the key, instead of naming it.
+    pub cut: bool,
+    /// What its commit says about itself.
+    pub meta: Option<Meta>,
+}
+
+/// A page of keys in the order of their bytes.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The keys and what they show.
+    pub keys: Vec<(Key, View)>,
+    /// Whether more may follow.
+    pub more: bool,
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// Returns what a key shows, now or at an earlier version; none if nothing is live.
+    ///
+    /// Costs a look into the cache, else a few reads; at an earlier version one read for each
+    /// event of the key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn get(
+        &mut self,
+        space: &SpaceId,
+        key: &Key,
+        at: Option<&VersionVector>,
+    ) -> Result<Option<View>, ReadError> {
+        Ok(self.state_at(space, key, at)?.view())
+    }
+
+    /// Returns the state of a key, now or at an earlier version.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn state_at(
+        &mut self,
+        space: &SpaceId,
+        key: &Key,
+        at: Option<&VersionVector>,
+    ) -> Result<Arc<State>, ReadError> {
+        let Some(version) = at else { return self.state(space, key) };
+        let space_ix = self.space_index(space)?;
+        let row = table_key(space_ix, Namespace::Key, key.as_bytes());
+        Ok(Arc::new(self.refold_row(space_ix, &row, Some(version))?))
+    }
+
+    /// Returns the live keys that begin with `prefix`, after `after`, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn list(
+        &mut self,
+        space: &SpaceId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<&VersionVector>,
+    ) -> Result<Page, ReadError> {
+        let space_ix = self.space_index(space)?;
+        let mut keys = Vec::new();
+        let mut after = after.map(|key| key.as_bytes().to_vec());
+        loop {
+            let want = (limit - keys.len()).saturating_add(1).min(ROWS_AT_ONCE);
+            let prefix = prefix.as_bytes();
+            let rows = self.row_page(space_ix, Namespace::Key, prefix, after.as_deref(), want)?;
+            let Some(last) = rows.last().cloned() else {
+                return Ok(Page { keys, more: false });
+            };
+            for row in rows {
+                let Ok(key) = Key::from_bytes(&row) else { continue };
+                let Some(view) = self.get(space, &key, at)? else { continue };
+                if keys.len() == limit {
+                    return Ok(Page { keys, more: true });
+                }
+                keys.push((key, view));
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Returns the events of a key, newest first, children before parents; at most `limit`.
+    ///
+    /// Costs a read for each event of the key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn history(
+        &self,
+        space: &SpaceId,
+        key: &Key,
+        limit: usize,
+    ) -> Result<Vec<HistoryEvent>, ReadError> {
+        let space_ix = self.space_index(space)?;
+        let row = table_key(space_ix, Namespace::Key, key.as_bytes());
+        let found = self.history_of_row(space_ix, &row)?;
+        // Most of what an event supersedes is in the same history: no need to look it up again.
+        let ids: BTreeMap<Dot, CommitId> =
+            found.iter().map(|found| (found.stamp.dot, found.stamp.commit)).collect();
+        let newest = found.into_iter().rev().take(limit);
+        newest.map(|found| self.history_event(space_ix, &found, &ids)).collect()
+    }
+
+    fn history_event(
+        &self,
+        space_ix: usize,
+        found: &Found,
+        ids: &BTreeMap<Dot, CommitId>,
+    ) -> Result<HistoryEvent, ReadError> {
+        let mut parents = Vec::new();
+        let supersedes = &found.event.skeleton.supersedes;
+        if let Supersedes::Dots(dots) = supersedes {
+            for dot in dots {
+                let commit = match ids.get(dot) {
+                    Some(commit) => *commit,
+                    None => self.commit_id(space_ix, &dot.log, dot.seq)?,
+                };
+                parents.push(EventId { commit, index: dot.index });
+            }
+        }
+        Ok(HistoryEvent {
+            stamp: found.stamp,
+            action: found.event.skeleton.action,
+            payload: found.event.delta().map(|(_, delta)| delta.payload),
+            parents,
+            cut: matches!(supersedes, Supersedes::Cut(_)),
+            meta: found.commit.meta(),
+        })
+    }
+}
+
+/// How many rows are looked up at once.
+const ROWS_AT_ONCE: usize = 512;

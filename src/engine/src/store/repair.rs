@@ -1,0 +1,186 @@
+//! Makes a damaged store whole again.
+//!
+//! Replaying a damaged segment takes what still builds upon what is here, and sets the rest aside.
+//! A sync with a healthy peer then brings back what was lost, as it brings anything that is
+//! missing; what was set aside and is still new follows; and the damaged segments are rewritten
+//! without the damage, the old files kept in quarantine. Costs a replay from the first damaged
+//! segment on.
+
+use std::sync::Arc;
+
+use super::apply::kinds;
+use super::{AppendError, Damaged, ReadError, Store, WriteError};
+use crate::base::CommitId;
+use crate::event::{Commit, Dictionary, compact};
+use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
+
+/// A record that could not be taken, and the logs that its segment names.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) position: Position,
+    body: Vec<u8>,
+    dictionary: Arc<Dictionary>,
+    base_ms: u64,
+}
+
+/// What a repair did, and what it could not do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Files that were rewritten.
+    pub repaired: Vec<String>,
+    /// Derived files that were built anew.
+    pub rebuilt: u64,
+    /// What is still missing.
+    pub missing: Vec<String>,
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// Tells where the log is damaged, if that hides what keys hold.
+    pub fn damage(&self) -> Option<&Damaged> {
+        self.blind.as_ref()
+    }
+
+    /// Looks at the whole log, distrusts the derived files from the first damage on, and takes
+    /// again what can be taken. Afterwards a sync with a peer brings what is missing.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the disk refuses.
+    pub fn begin_repair(&mut self) -> Result<(), WriteError> {
+        self.sync()?;
+        let found = super::verify(&self.disk, true);
+        let found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
+        if found.problems.is_empty() {
+            return Ok(());
+        }
+        let first = found.damaged_places.iter().min().copied();
+        for file in self.disk.files(FileKind::Sidecar)? {
+            let stale = first.is_some_and(|first| file.number >= first);
+            let rotted = found.problems.iter().any(|problem| problem.file == file.path());
+            if stale || rotted {
+                self.disk.remove(file)?;
+            }
+        }
+        self.seal()?;
+        self.blind = None;
+        self.damaged_places = found.damaged_places;
+        self.reload()?;
+        Ok(())
+    }
+
+    /// Takes what was set aside and fits now, and rewrites the damaged segments if nothing that
+    /// is known of is missing any more.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the disk refuses: the store is as damaged as before.
+    pub fn finish_repair(&mut self) -> Result<Repaired, WriteError> {
+        self.take_asides()?;
+        let mut out = Repaired::default();
+        for aside in &self.asides {
+            let place = aside.position;
+            out.missing
+                .push(format!("what segment {} at {} builds upon", place.segment, place.offset));
+        }
+        if !out.missing.is_empty() {
+            return Ok(out);
+        }
+        self.sync()?;
+        self.seal()?;
+        for place in std::mem::take(&mut self.damaged_places) {
+            let records = self.sound_records(place)?;
+            self.log.replace_segment(place, records)?;
+            out.repaired.push(FileId { kind: FileKind::Segment, number: place }.path());
+        }
+        let rebuilt = self.disk.files(FileKind::Sidecar)?;
+        self.local.lost_segments.clear();
+        self.local.save(&self.disk)?;
+        self.blind = None;
+        self.reload()?;
+        let now = self.disk.files(FileKind::Sidecar)?;
+        out.rebuilt = now.len().saturating_sub(rebuilt.len()) as u64;
+        self.log.close()?;
+        Ok(out)
+    }
+
+    /// Sets aside a commit that does not build upon what is here.
+    pub(crate) fn set_aside(&mut self, position: Position, record: &Record, base_ms: u64) {
+        let dictionary = Arc::new(self.tail.dictionary.clone());
+        let body = record.body.clone();
+        self.asides.push(Aside { position, body, dictionary, base_ms });
+    }
+
+    /// Appends what was set aside and is the next of its log by now; forgets what is here already.
+    fn take_asides(&mut self) -> Result<(), AppendError> {
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for aside in std::mem::take(&mut self.asides) {
+                match self.fit(&aside)? {
+                    Fit::Here => progress = true,
+                    Fit::Next(space_ix, commit) => {
+                        self.append_commit(space_ix, Arc::new(*commit))?;
+                        progress = true;
+                    }
+                    Fit::NotYet => self.asides.push(aside),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fit(&self, aside: &Aside) -> Result<Fit, ReadError> {
+        let Ok(loose) = compact::read(&aside.body, &aside.dictionary, aside.base_ms) else {
+            return Ok(Fit::NotYet);
+        };
+        let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(Fit::Here) };
+        if loose.seq <= self.seq(space_ix, &loose.log) {
+            return Ok(Fit::Here);
+        }
+        let ids = |log: &_, seq| self.commit_id(space_ix, log, seq).ok();
+        match compact::decode(&aside.body, &aside.dictionary, aside.base_ms, &ids) {
+            Ok(commit) if self.follows(space_ix, &commit) => {
+                let table = self.table(space_ix)?;
+                let tip = table.log(&commit.log()).map_or(CommitId::ZERO, |log| log.id);
+                let next = tip == commit.prev();
+                Ok(if next { Fit::Next(space_ix, Box::new(commit)) } else { Fit::Here })
+            }
+            _ => Ok(Fit::NotYet),
+        }
+    }
+
+    /// Returns the records of a segment that the tables count on.
+    fn sound_records(&self, place: u64) -> Result<Vec<(RecordKind, Vec<u8>)>, ReadError> {
+        let mut kept = Vec::new();
+        let from = Position { segment: place, offset: 0 };
+        for item in self.log.scan(from) {
+            let Ok((position, record)) = item else { continue };
+            if position.segment != place {
+                break;
+            }
+            let counted = record.kind != kinds::COMMIT || self.counts_at(position)?;
+            if counted {
+                kept.push((record.kind, record.body));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Tells whether the commit at a position is the one that the index names.
+    fn counts_at(&self, position: Position) -> Result<bool, ReadError> {
+        let Ok(loose) = self.read_commit(position.segment, position.offset) else {
+            return Ok(false);
+        };
+        let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(false) };
+        let place = self.commit_place(space_ix, &loose.log, loose.seq)?;
+        Ok(place.is_some_and(|p| p.segment == position.segment && p.offset == position.offset))
+    }
+}
+
+/// How a commit that was set aside relates to what is here.
+enum Fit {
+    /// It is here already, or another in its place.
+    Here,
+    /// It is the next of its log.
+    Next(usize, Box<Commit>),
+    /// What it builds upon is still missing.
+    NotYet,
+}

@@ -1,0 +1,57 @@
+//! The sidecar of a sealed segment: an immutable, sorted index file, and its folded states.
+//!
+//! It answers which records of the segment touched a key, what the key's state was at the
+//! segment's end, and where a commit lies, by number or by id. It is derived: when it is missing
+//! or damaged it is built anew from the segment, and it never gives a wrong answer, for every byte
+//! is covered by a checksum that binds it to its store, its segment and its place in the file, and
+//! that is checked whenever the byte is read. Opening reads the footer alone.
+//!
+//! What the keys, states and blobs mean is not known here. Specification: FORMAT 8. The key index
+//! is a static B-tree of prefix-compressed blocks (Graefe 2011, "Modern B-tree techniques").
+
+mod block;
+mod builder;
+mod check;
+mod commits;
+mod entry;
+mod filter;
+mod footer;
+mod keys;
+mod merge;
+mod piece;
+mod reader;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::log::DiskError;
+
+pub use builder::Builder;
+pub use commits::{CommitAt, CommitIter, IdPrefix};
+pub use entry::Entry;
+pub use filter::KeyHash;
+pub use keys::KeyIter;
+pub use merge::{Merge, Merged};
+pub use reader::Sidecar;
+
+/// Why a sidecar gave no answer. Nothing is lost in any case: the segment holds the truth.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum SidecarError {
+    /// There is no such file. Build it from the segment.
+    #[error("the segment has no sidecar")]
+    Missing,
+    /// Bytes are not what was written, or belong to something else. Build the file anew.
+    #[error("sidecar of segment {segment:016x} damaged at byte {offset}: {what}")]
+    Damaged {
+        /// The segment that the sidecar was to belong to.
+        segment: u64,
+        /// Where in the sidecar the bad piece begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The disk refused to read. The file may be whole: try again, or fold from the segment.
+    #[error("the sidecar cannot be read")]
+    Disk(#[source] DiskError),
+}

@@ -1,0 +1,119 @@
+//! The index of the segment that is still growing: which records touched which key, and where each
+//! commit lies.
+//!
+//! It is kept in memory, bounded by the size of a segment, and becomes the segment's sidecar when
+//! the segment is sealed. It holds positions, not states: those are folded when asked for.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use crate::base::{CommitId, Key, LogId, SpaceId};
+use crate::event::{Commit, Dictionary};
+
+/// What a table key names. The value is its byte on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// A key that users write.
+    Key = 0,
+    /// A tag.
+    Tag = 1,
+    /// A request id.
+    Request = 2,
+}
+
+/// The name of a row in sidecars and in the tail: space index, namespace, bytes.
+pub(crate) fn table_key(space_ix: usize, namespace: Namespace, bytes: &[u8]) -> Vec<u8> {
+    let mut key = table_prefix(space_ix, namespace);
+    key.extend_from_slice(bytes);
+    key
+}
+
+/// The bytes that all rows of a namespace in a space begin with.
+pub(crate) fn table_prefix(space_ix: usize, namespace: Namespace) -> Vec<u8> {
+    let mut key = Vec::with_capacity(32);
+    // Big-endian, so that rows sort by space first.
+    key.extend_from_slice(&u32::try_from(space_ix).unwrap_or(u32::MAX).to_be_bytes());
+    key.push(namespace as u8);
+    key
+}
+
+/// The rows that a commit touches, each once.
+pub(crate) fn rows(space_ix: usize, commit: &Commit) -> Vec<Vec<u8>> {
+    let mut rows: Vec<Vec<u8>> = commit
+        .events()
+        .iter()
+        .filter_map(|event| event.key())
+        .map(|key: Key| table_key(space_ix, Namespace::Key, key.as_bytes()))
+        .collect();
+    if let Some(meta) = commit.meta() {
+        if let Some(tag) = &meta.tag {
+            rows.push(table_key(space_ix, Namespace::Tag, tag.name().as_bytes()));
+        }
+        if let Some(id) = &meta.request_id {
+            rows.push(table_key(space_ix, Namespace::Request, id));
+        }
+    }
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+/// The index of the growing segment.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// The segment; none before its first commit.
+    pub(crate) segment: Option<u64>,
+    /// The logs that the segment's records name, and the ids of its commits.
+    pub(crate) dictionary: Dictionary,
+    /// How many entries of the dictionary are in the segment.
+    pub(crate) interned: u32,
+    rows: BTreeMap<Vec<u8>, Vec<u32>>,
+    offsets: BTreeMap<(u32, u64), u32>,
+}
+
+impl Tail {
+    /// Starts the index of a segment.
+    pub(crate) fn of(segment: u64) -> Self {
+        Self { segment: Some(segment), ..Self::default() }
+    }
+
+    /// Takes note of a commit's record at `offset`. Its log is in the dictionary.
+    pub(crate) fn insert(&mut self, offset: u32, commit: &Commit, rows: Vec<Vec<u8>>) {
+        for row in rows {
+            let offsets = self.rows.entry(row).or_default();
+            if offsets.last() != Some(&offset) {
+                offsets.push(offset);
+            }
+        }
+        if let Some(ix) = self.dictionary.find(&commit.space(), &commit.log()) {
+            self.dictionary.note(ix, commit.seq(), commit.id());
+            self.offsets.insert((ix, commit.seq()), offset);
+        }
+    }
+
+    /// Returns the offsets of the records that touched a row, ascending.
+    pub(crate) fn offsets(&self, row: &[u8]) -> &[u32] {
+        self.rows.get(row).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns where a commit lies, and its id.
+    pub(crate) fn commit(&self, space: &SpaceId, log: &LogId, seq: u64) -> Option<(u32, CommitId)> {
+        let ix = self.dictionary.find(space, log)?;
+        Some((*self.offsets.get(&(ix, seq))?, self.dictionary.id(ix, seq)?))
+    }
+
+    /// Iterates over the rows in a range, ascending.
+    pub(crate) fn rows_in(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> impl Iterator<Item = &Vec<u8>> {
+        self.rows.range::<[u8], _>(range).map(|(row, _)| row)
+    }
+
+    /// Iterates over the commits, ascending by (index of the log, seq): (index, seq, offset, id).
+    pub(crate) fn commits(&self) -> impl Iterator<Item = (u32, u64, u32, CommitId)> {
+        self.offsets.iter().filter_map(|((ix, seq), offset)| {
+            Some((*ix, *seq, *offset, self.dictionary.id(*ix, *seq)?))
+        })
+    }
+}

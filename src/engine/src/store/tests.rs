@@ -1,0 +1,148 @@
+//! The store on a disk in memory, one replica and two.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::base::{Instant, Now, WallTime};
+use crate::crdt::{Json, Value};
+use crate::log::{FileKind, MemoryDisk};
+
+pub(super) type TestStore = Store<Arc<MemoryDisk>>;
+
+pub(super) fn now(ms: u64) -> Now {
+    Now { mono: Instant(ms * 1_000_000), wall: WallTime(1_700_000_000_000 + ms) }
+}
+
+pub(super) fn open(disk: &Arc<MemoryDisk>, seed: u8) -> TestStore {
+    let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place: None };
+    let key = KeyPair::from_seed([seed; 32]);
+    Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap().0
+}
+
+pub(super) fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+pub(super) fn put(name: &str, json: &str) -> KeyOp {
+    let op = Op::Put(Json::parse(json.as_bytes()).unwrap());
+    KeyOp { key: key(name), op, retype: false, expect: None }
+}
+
+pub(super) fn write(store: &mut TestStore, ms: u64, ops: Vec<KeyOp>) -> Written {
+    let space = store.space_named("default").unwrap();
+    store.write(now(ms), Write { space, ops, ..Write::default() }).unwrap()
+}
+
+pub(super) fn text(store: &mut TestStore, name: &str) -> Option<String> {
+    let space = store.space_named("default").unwrap();
+    let view = store.get(&space, &key(name), None).unwrap()?;
+    match view.value {
+        Value::Json(json) => Some(String::from_utf8(json.as_bytes().to_vec()).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_written_is_read_again_after_a_reopening() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut model: BTreeMap<String, String> = BTreeMap::new();
+    let mut hashes = Vec::new();
+    for round in 0..5u64 {
+        let mut store = open(&disk, 1);
+        if round == 0 {
+            store.create_space(now(1), "default").unwrap();
+        }
+        let space = store.space_named("default").unwrap();
+        if let Some(hash) = hashes.last() {
+            assert_eq!(
+                *hash,
+                (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap())
+            );
+        }
+        for (name, value) in &model {
+            assert_eq!(text(&mut store, name).as_ref(), Some(value), "{name}");
+        }
+        for i in 0..300u64 {
+            let (name, value) =
+                (format!("key-{}", (i * 7 + round) % 50), (round * 1000 + i).to_string());
+            write(&mut store, round * 1000 + i, vec![put(&name, &value)]);
+            model.insert(name, value);
+        }
+        store.flush().unwrap();
+        hashes.push((store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap()));
+        assert!(round == 0 || !store.sealed.is_empty(), "segments were sealed on the way");
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_derived_file_never_changes_an_answer() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 1);
+    store.create_space(now(1), "default").unwrap();
+    for i in 0..400u64 {
+        let ops = vec![put(&format!("key-{:02}", i % 60), &i.to_string())];
+        write(&mut store, i, ops);
+        store.sync().unwrap();
+    }
+    let space = store.space_named("default").unwrap();
+    let values: Vec<_> = (0..60).map(|i| text(&mut store, &format!("key-{i:02}"))).collect();
+    let hashes = (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap());
+    store.close().unwrap();
+    let pristine = disk.snapshot();
+    let mut rng = Rng::new([3; 32]);
+    for round in 0..200 {
+        let disk = Arc::new(pristine.snapshot());
+        let files = disk.files(FileKind::Sidecar).unwrap();
+        assert!(!files.is_empty(), "there is something to damage");
+        let file = files[round % files.len()];
+        let bits = disk.len(file).unwrap() * 8;
+        assert!(disk.flip_bit(file, rng.below(bits)), "the bit is in the file");
+        let found = verify(&disk, false).unwrap();
+        assert_eq!(found.problems.len(), 1, "round {round}: {:?}", found.problems);
+        assert_eq!(found.problems[0].kind, "derived");
+        let mut store = open(&disk, 1);
+        for (i, value) in values.iter().enumerate() {
+            assert_eq!(&text(&mut store, &format!("key-{i:02}")), value, "round {round}");
+        }
+        store.begin_repair().unwrap();
+        store.finish_repair().unwrap();
+        let again = (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap());
+        assert_eq!(again, hashes, "round {round}");
+        store.close().unwrap();
+        assert_eq!(verify(&disk, true).unwrap().problems, [], "round {round}");
+    }
+}
+
+#[test]
+fn a_store_that_was_set_back_goes_on_under_a_new_incarnation() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let mut store = open(&disk, 1);
+    let space = store.create_space(now(1), "default").unwrap();
+    write(&mut store, 2, vec![put("a", "1")]);
+    store.close().unwrap();
+    let backup = disk.snapshot();
+    write(&mut store, 3, vec![put("a", "2")]);
+    let mut peer = open(&other, 2);
+    peer.join_space(space, "default").unwrap();
+    pass(&mut store, &mut peer, space);
+    // The disk of the first one is set back; its peer knows more of its log than it does.
+    let mut store = open(&Arc::new(backup), 1);
+    pass(&mut peer, &mut store, space);
+    write(&mut store, 4, vec![put("a", "3")]);
+    pass(&mut store, &mut peer, space);
+    assert_eq!(text(&mut peer, "a").as_deref(), Some("3"));
+    assert_eq!(peer.frontier(&space).unwrap().len(), 2, "no number names two commits");
+    assert_eq!(store.state_hash(&space).unwrap(), peer.state_hash(&space).unwrap());
+}
+
+/// Hands everything that one store holds to another.
+fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
+    let frontier = from.frontier(&space).unwrap();
+    let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
+    let mut serving = Serving::new(runs);
+    while let Some(chunk) = from.next_chunk(&space, &mut serving, 1 << 16).unwrap() {
+        to.insert_chunk(now(10_000), &chunk.bytes).unwrap();
+    }
+}

@@ -1,0 +1,73 @@
+//! Commits in the order in which they came to this store.
+//!
+//! A watch and a live link are each a position in the log that moves forward: there is no queue
+//! that a slow reader could fill, and a position outlives a restart.
+
+use super::apply::kinds;
+use super::{Damaged, ReadError, Store};
+use crate::base::{CommitId, SpaceId};
+use crate::causal::Tip;
+use crate::event::compact::Loose;
+use crate::log::{Disk, Position};
+
+/// One commit as it lies in the log.
+#[derive(Debug)]
+pub struct Arrived {
+    /// Where its record begins.
+    pub position: Position,
+    /// Where the next record begins.
+    pub next: Position,
+    /// Its space.
+    pub space: SpaceId,
+    /// Its name.
+    pub tip: Tip,
+    /// What it holds.
+    pub commit: Loose,
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// Returns commits from `from` on, up to `upto`, in order of arrival: at most `count_max` of
+    /// them, and the position from which to go on.
+    ///
+    /// # Errors
+    /// [`ReadError`] if what lies there is damaged.
+    pub fn arrived(
+        &self,
+        from: Position,
+        upto: Position,
+        count_max: usize,
+    ) -> Result<(Vec<Arrived>, Position), ReadError> {
+        let mut found = Vec::new();
+        for item in self.log.scan(from) {
+            let (position, record) = item.map_err(|damage| {
+                let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
+                Damaged { segment: damage.segment, offset }
+            })?;
+            if position >= upto {
+                break;
+            }
+            if record.kind == kinds::COMMIT {
+                let commit = self.loose(position.segment, &record.body)?;
+                let space_ix = self.space_index(&commit.space)?;
+                let id = self.commit_id(space_ix, &commit.log, commit.seq)?;
+                let tip = Tip { log: commit.log, seq: commit.seq, id };
+                let (space, next) = (commit.space, record.next);
+                found.push(Arrived { position, next, space, tip, commit });
+                if found.len() == count_max {
+                    return Ok((found, next));
+                }
+            }
+        }
+        Ok((found, upto))
+    }
+
+    /// Returns the id of the commit whose record begins at `position`.
+    ///
+    /// # Errors
+    /// [`ReadError`] if no commit begins there.
+    pub fn commit_at(&self, position: Position) -> Result<CommitId, ReadError> {
+        let commit = self.read_commit(position.segment, position.offset)?;
+        let space_ix = self.space_index(&commit.space)?;
+        self.commit_id(space_ix, &commit.log, commit.seq)
+    }
+}

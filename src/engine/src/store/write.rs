@@ -1,0 +1,225 @@
+//! One local write: from what a caller asks for to a commit in the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::tail::{Namespace, table_key};
+use super::{Expect, Store, Write, WriteError, Written};
+use crate::base::{CommitId, Dot, EventId, HlcClock, Key, LogId, Now, SpaceId};
+use crate::causal::Tip;
+use crate::crdt::{Applied, Delta, Stamp, State};
+use crate::event::{Draft, Kind, Meta};
+use crate::limits;
+use crate::log::Disk;
+
+impl<D: Disk + Clone> Store<D> {
+    /// Makes one commit of all ops, or none.
+    ///
+    /// The commit is in the log's open group on return, visible to reads, and not yet durable.
+    /// A request id that was used before makes no commit: the first one is returned again.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub fn write(&mut self, now: Now, write: Write) -> Result<Written, WriteError> {
+        self.log.set_wall(now.wall);
+        let space_ix = self.space_index(&write.space)?;
+        if let Some(id) = &write.request_id
+            && let Some(first) = self.request(space_ix, id)?
+        {
+            return Ok(first);
+        }
+        self.check_expectations(&write)?;
+        let events = self.deltas(space_ix, &write)?;
+        let kind = if events.is_empty() { Kind::Tag } else { Kind::Data };
+        let meta = Meta { note: write.note, tag: write.tag, request_id: write.request_id };
+        let meta = Some(meta).filter(|meta| !meta.is_empty());
+        self.commit(now, space_ix, kind, events, meta)
+    }
+
+    /// Makes a space of this store's own, under a name that is not taken.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub fn create_space(&mut self, now: Now, name: &str) -> Result<SpaceId, WriteError> {
+        self.check_space_name(name)?;
+        let log = self.own_log()?;
+        let hlc = HlcClock::resume(Default::default()).tick(now.wall);
+        let commit = Draft::genesis(log, hlc).seal(&mut self.rng)?;
+        let id = commit.space();
+        self.add_space(id, name)?;
+        let space_ix = self.space_index(&id)?;
+        self.append_commit(space_ix, Arc::new(commit))?;
+        Ok(id)
+    }
+
+    fn commit(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        kind: Kind,
+        events: Vec<(Key, Delta)>,
+        meta: Option<Meta>,
+    ) -> Result<Written, WriteError> {
+        let log = self.own_log()?;
+        self.acknowledge_heads(now, space_ix, log)?;
+        let heads = self.foreign_heads(space_ix, log);
+        let keys: Vec<Key> = events.iter().map(|(key, _)| key.clone()).collect();
+        let commit = Arc::new(self.draft(now, space_ix, log, kind, &heads, events, meta)?);
+        let position = self.append_commit(space_ix, Arc::clone(&commit))?;
+        let events = keys.into_iter().enumerate().map(|(index, key)| {
+            #[expect(clippy::cast_possible_truncation, reason = "at most 4096 events")]
+            let index = index as u16;
+            (key, EventId { commit: commit.id(), index })
+        });
+        Ok(Written {
+            tip: commit.tip(),
+            hlc: commit.hlc(),
+            events: events.collect(),
+            position: Some(position),
+            repeated: false,
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a commit, each of its own type")]
+    fn draft(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        log: LogId,
+        kind: Kind,
+        deps: &[Tip],
+        events: Vec<(Key, Delta)>,
+        meta: Option<Meta>,
+    ) -> Result<crate::event::Commit, WriteError> {
+        let table = self.table(space_ix)?;
+        let own = table.log(&log);
+        let draft = Draft {
+            space: table.id,
+            log,
+            seq: own.map_or(0, |own| own.seq) + 1,
+            prev: own.map_or(CommitId::ZERO, |own| own.id),
+            hlc: HlcClock::resume(table.hlc).tick(now.wall),
+            deps: deps.to_vec(),
+            kind,
+            events,
+            meta,
+        };
+        Ok(draft.seal(&mut self.rng)?)
+    }
+
+    /// Returns the heads that a new commit of `log` has as deps: those of the other logs.
+    ///
+    /// The first commit of a new incarnation also names the tip of the life before, which vouches
+    /// for that branch, whether it is a head or not.
+    fn foreign_heads(&self, space_ix: usize, log: LogId) -> Vec<Tip> {
+        let Some(table) = self.tables.get(space_ix) else { return Vec::new() };
+        let mut heads: Vec<Tip> =
+            table.heads.iter().filter(|tip| tip.log != log).copied().collect();
+        if table.log(&log).is_none() {
+            let past = self.local.past_incarnations.iter().rev();
+            let mut past = past.map(|&incarnation| LogId { incarnation, ..log });
+            if let Some(before) = past.find_map(|past| table.log(&past)) {
+                heads.push(before.tip());
+            }
+        }
+        heads.sort_unstable();
+        heads.dedup_by_key(|tip| tip.log);
+        heads
+    }
+
+    /// Writes commits without events until few enough heads are left to be deps of one commit.
+    fn acknowledge_heads(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        log: LogId,
+    ) -> Result<(), WriteError> {
+        loop {
+            let mut heads = self.foreign_heads(space_ix, log);
+            if heads.len() <= limits::DEPS_MAX {
+                return Ok(());
+            }
+            heads.truncate(limits::DEPS_MAX);
+            let ack = self.draft(now, space_ix, log, Kind::Ack, &heads, Vec::new(), None)?;
+            self.append_commit(space_ix, Arc::new(ack))?;
+        }
+    }
+
+    /// Turns ops into deltas, each against the state that those before it leave behind.
+    fn deltas(&mut self, space_ix: usize, write: &Write) -> Result<Vec<(Key, Delta)>, WriteError> {
+        let log = self.own_log()?;
+        let table = self.table(space_ix)?;
+        let (seq, hlc) = (table.seq(&log) + 1, table.hlc.next());
+        let single = write.ops.len() == 1;
+        let mut changed: BTreeMap<Key, State> = BTreeMap::new();
+        let mut events = Vec::new();
+        for op in &write.ops {
+            let state = match changed.remove(&op.key) {
+                Some(state) => Arc::new(state),
+                None => self.state(&write.space, &op.key)?,
+            };
+            let deltas = state
+                .deltas(&op.op, op.retype)
+                .map_err(|error| WriteError::Op { key: op.key.clone(), error })?;
+            if single {
+                events.extend(deltas.into_iter().map(|delta| (op.key.clone(), delta)));
+                continue;
+            }
+            let mut state = Arc::unwrap_or_clone(state);
+            for delta in deltas {
+                let index = u16::try_from(events.len()).unwrap_or(u16::MAX);
+                // The id is not known before the commit is sealed; within a commit the index
+                // decides, so that any id serves here.
+                let stamp = Stamp { hlc, dot: Dot { log, seq, index }, commit: CommitId::ZERO };
+                let applied = state.apply(&stamp, &delta);
+                assert!(
+                    applied == Applied::Done,
+                    "a local delta covers all that it sees or nothing"
+                );
+                events.push((op.key.clone(), delta));
+            }
+            changed.insert(op.key.clone(), state);
+        }
+        if events.is_empty() && write.tag.is_none() {
+            return Err(WriteError::Empty);
+        }
+        Ok(events)
+    }
+
+    fn check_expectations(&mut self, write: &Write) -> Result<(), WriteError> {
+        for op in &write.ops {
+            let Some(expect) = &op.expect else { continue };
+            let view = self.state(&write.space, &op.key)?.view();
+            let holds = match (expect, &view) {
+                (Expect::Absent, view) => view.is_none(),
+                (Expect::Event(id), Some(view)) => view.version == *id,
+                (Expect::Context(context), Some(view)) => view.context == *context,
+                (_, None) => false,
+            };
+            if !holds {
+                let (key, version) = (op.key.clone(), view.map(|view| view.version));
+                return Err(WriteError::Expectation { key, version });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what the commit under a request id wrote.
+    fn request(&mut self, space_ix: usize, id: &[u8]) -> Result<Option<Written>, WriteError> {
+        let row = table_key(space_ix, Namespace::Request, id);
+        let Some(place) = self.places(&row)?.into_iter().next() else { return Ok(None) };
+        let Some(offset) = place.offsets.first() else { return Ok(None) };
+        let loose = self.read_commit(place.segment, *offset)?;
+        let id = self.commit_id(space_ix, &loose.log, loose.seq)?;
+        let events = loose.events.iter().enumerate().filter_map(|(index, event)| {
+            Some((event.key()?, EventId { commit: id, index: u16::try_from(index).ok()? }))
+        });
+        Ok(Some(Written {
+            tip: Tip { log: loose.log, seq: loose.seq, id },
+            hlc: loose.hlc,
+            events: events.collect(),
+            position: None,
+            repeated: true,
+        }))
+    }
+}

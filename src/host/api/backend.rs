@@ -1,0 +1,246 @@
+//! The one way from the API to the replica below it.
+//!
+//! The replica's calls block for the disk, so each request runs on a thread that may block. A read
+//! holds the store's lock only as long as its closure runs: whatever can be long reads in slices.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::{Kind, Problem};
+use super::request::Match;
+use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
+use crate::engine::causal::VersionVector;
+use crate::engine::log::Position;
+use crate::engine::store::sidecar::SidecarError;
+use crate::engine::store::{self, Expect, ReadError, Write};
+use crate::host::clock;
+use crate::host::repair::RepairReport;
+use crate::host::replica::{
+    BackupReport, Committed, Disk, Durability, NodeError, Replica, Status, SyncReport, SyncTarget,
+};
+
+/// The store of a replica.
+pub(super) type Store = store::Store<Disk>;
+
+/// The space that every replica has.
+pub(super) const DEFAULT_SPACE: &str = "default";
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct Api(Replica);
+
+impl Api {
+    pub(super) fn new(replica: Replica) -> Self {
+        Self(replica)
+    }
+
+    /// Runs `work` where it may block.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Backend) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let backend = self.backend();
+        match tokio::task::spawn_blocking(move || work(&backend)).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::error!(%error, "a request failed");
+                Err(Problem::new(Kind::Other, "the request failed inside")
+                    .hint("The log of the node has more"))
+            }
+        }
+    }
+
+    /// Returns the calls that block.
+    pub(super) fn backend(&self) -> Backend {
+        Backend { replica: self.0.clone(), degraded: false }
+    }
+}
+
+/// The replica's calls, which block.
+#[derive(Clone)]
+pub(super) struct Backend {
+    replica: Replica,
+    /// Reads answer with what is intact, where something is lost.
+    degraded: bool,
+}
+
+impl Backend {
+    /// Runs `read` under the store's lock.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&mut Store) -> Result<T, ReadError>,
+    ) -> Result<T, Problem> {
+        let outcome = self
+            .replica
+            .read(|store| if self.degraded { store.with_degraded(read).0 } else { read(store) });
+        if let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = &outcome {
+            // Half of the answer may be out: the next request finds it built anew.
+            self.replica.read(|store| store.rebuild(*segment))?;
+        }
+        Ok(outcome?)
+    }
+
+    /// Returns the calls with reads that answer, or do not, with what is left of what is damaged.
+    pub(super) fn degraded(&self, degraded: bool) -> Self {
+        Self { degraded, ..self.clone() }
+    }
+
+    /// Tells whether reads answer with less than there was.
+    pub(super) fn is_partial(&self) -> bool {
+        self.degraded && self.replica.read(|store| store.damage().is_some())
+    }
+
+    /// Returns a space that is read from; only the default one is made for that.
+    pub(super) fn space(&self, name: &str) -> Result<SpaceId, Problem> {
+        self.replica.space(name, name == DEFAULT_SPACE)?.ok_or_else(|| {
+            Problem::new(Kind::NotFound, format!("no space {name:?} here"))
+                .hint("The first write makes it; spaces of others come with a ticket")
+                .with("space", name)
+        })
+    }
+
+    /// Returns a space that is written to; it is made if it is not there.
+    pub(super) fn space_to_write(&self, name: &str) -> Result<SpaceId, Problem> {
+        self.replica.space(name, true)?.ok_or_else(|| {
+            Problem::new(Kind::NotFound, format!("no space has the id {name}"))
+                .hint("Spaces of others come with a ticket: kdelta space join TICKET")
+        })
+    }
+
+    /// Makes a space under a name that is not taken.
+    pub(super) fn create_space(&self, name: &str) -> Result<SpaceId, Problem> {
+        if self.replica.space(name, false)?.is_some() {
+            return Err(Problem::new(Kind::Conflict, format!("a space {name:?} is here already"))
+                .hint("Use it, or choose another name"));
+        }
+        Ok(self.replica.create_space(name)?)
+    }
+
+    /// Writes; returns when the durability is reached.
+    pub(super) fn write(&self, write: Write, durability: Durability) -> Result<Committed, Problem> {
+        Ok(self.replica.write(write, durability)?)
+    }
+
+    /// Waits until everything written so far is durable.
+    pub(super) fn flush(&self) -> Result<(), Problem> {
+        Ok(self.replica.flush()?)
+    }
+
+    /// Returns the commits that a point stands for.
+    pub(super) fn resolve(&self, space: &SpaceId, point: &str) -> Result<VersionVector, Problem> {
+        let point = super::point::parse(point, now())?;
+        self.read(|store| store.resolve(space, &point))
+    }
+
+    /// Returns the commits that a point stands for, if one is given.
+    pub(super) fn resolve_any(
+        &self,
+        space: &SpaceId,
+        point: Option<&str>,
+    ) -> Result<Option<VersionVector>, Problem> {
+        point.map(|point| self.resolve(space, point)).transpose()
+    }
+
+    /// Turns a condition of a header into one that the store checks.
+    pub(super) fn expect(
+        &self,
+        space: &SpaceId,
+        key: &Key,
+        condition: Option<Match>,
+    ) -> Result<Option<Expect>, Problem> {
+        match condition {
+            None => Ok(None),
+            Some(Match::Expect(expect)) => Ok(Some(expect)),
+            // Whatever is there now must still be there when it is written.
+            Some(Match::Exists) => match self.read(|store| store.get(space, key, None))? {
+                Some(view) => Ok(Some(Expect::Context(view.context))),
+                None => Err(Problem::new(Kind::Precondition, format!("{key} holds nothing"))),
+            },
+        }
+    }
+
+    /// Waits until something beyond `cursor` is durable, or `patience` is over.
+    pub(super) fn wait_durable_past(&self, cursor: Position, patience: Duration) -> Position {
+        self.replica.wait_durable_past(cursor, patience)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.replica.status()
+    }
+
+    pub(super) fn stats(&self) -> Vec<(String, u64)> {
+        self.replica.stats()
+    }
+
+    pub(super) fn peers_add(
+        &self,
+        id: ReplicaId,
+        address: Option<String>,
+        space: SpaceId,
+    ) -> Result<(), Problem> {
+        self.replica.peers_add(id, address, space).map_err(node_problem)
+    }
+
+    pub(super) fn peers_remove(&self, id: ReplicaId) -> Result<(), Problem> {
+        self.replica.peers_remove(id).map_err(node_problem)
+    }
+
+    pub(super) fn ticket(
+        &self,
+        space: SpaceId,
+        expires: Duration,
+        uses: u32,
+    ) -> Result<String, Problem> {
+        self.replica.ticket(space, expires, uses).map_err(node_problem)
+    }
+
+    pub(super) fn sync(
+        &self,
+        target: SyncTarget,
+        as_name: Option<String>,
+    ) -> Result<Vec<SyncReport>, Problem> {
+        self.replica.sync(target, as_name).map_err(node_problem)
+    }
+
+    pub(super) fn join(&self, ticket: &str, as_name: Option<&str>) -> Result<SpaceId, Problem> {
+        self.replica.join(ticket, as_name).map_err(node_problem)
+    }
+
+    pub(super) fn verify(&self, deep: bool) -> Result<crate::host::verify::Report, Problem> {
+        self.replica.verify(deep).map_err(|error| Problem::new(Kind::Damaged, error.to_string()))
+    }
+
+    pub(super) fn repair(&self, from: Vec<SyncTarget>) -> Result<RepairReport, Problem> {
+        self.replica.repair(from).map_err(node_problem)
+    }
+
+    pub(super) fn backup(&self, path: &Path) -> Result<BackupReport, Problem> {
+        self.replica
+            .backup(path)
+            .map_err(|error| Problem::new(Kind::Other, error.to_string()).hint(error.hint()))
+    }
+}
+
+/// Returns the wall clock.
+pub(super) fn now() -> WallTime {
+    clock::now().wall
+}
+
+fn node_problem(error: NodeError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        NodeError::NotServing => {
+            Problem::new(Kind::Unavailable, detail).hint("Start a node: kdelta serve")
+        }
+        NodeError::Write(error) => error.into(),
+        NodeError::NameTaken(_) => {
+            Problem::new(Kind::Conflict, detail).hint("Give it a name of its own: --as NAME")
+        }
+        NodeError::Ticket(_) | NodeError::Expired | NodeError::OwnTicket => {
+            Problem::new(Kind::Usage, detail).hint("Ask for a new ticket: kdelta ticket")
+        }
+        NodeError::NoPeers => Problem::new(Kind::Unavailable, detail)
+            .hint("Get a ticket from one: kdelta ticket, there"),
+        _ => Problem::new(Kind::Unavailable, detail),
+    }
+}

@@ -1,0 +1,126 @@
+//! The HTTP API: one router for the node's socket and for commands that open the store themselves.
+//!
+//! `docs/HTTP.md` lists the routes. Handlers are thin: they read the request, call the replica and
+//! render JSON; grammar, JSON and failures have their files. Every failure is a problem object
+//! (RFC 9457), also inside a stream that has begun: there it is the last line. A write is answered
+//! at the durability that it asked for, and the answer says which it has.
+
+mod backend;
+mod bulk;
+mod export;
+mod keys;
+mod node;
+mod ops;
+mod past;
+mod point;
+mod problem;
+mod repair;
+mod replay;
+mod request;
+mod shapes;
+mod stream;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, Response, Uri, header};
+use axum::routing::{get, post, put};
+use serde::Serialize;
+
+use backend::Api;
+use problem::{Kind, Problem};
+
+use super::replica::Replica;
+
+/// What a handler returns.
+type Answer = Result<Response<Body>, Problem>;
+
+/// Returns the router of all routes, for trusted callers: it checks no token.
+pub fn router(replica: Replica) -> Router {
+    let api = Api::new(replica);
+    Router::new()
+        .merge(of_keys())
+        .merge(of_spaces())
+        .merge(of_node())
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        // Each handler bounds its body by what it is for.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(api)
+}
+
+/// Routes of single keys; the key is the rest of the path, or `?key=`.
+fn of_keys() -> Router<Api> {
+    let key = || get(keys::get).put(keys::put).delete(keys::delete);
+    let list = get(keys::get_or_list).put(keys::put).delete(keys::delete);
+    Router::new()
+        .route("/v1/spaces/{space}/keys/{*key}", key())
+        .route("/v1/spaces/{space}/keys/", key())
+        .route("/v1/spaces/{space}/keys", list)
+        .route("/v1/spaces/{space}/ops/{*key}", post(keys::op))
+        .route("/v1/spaces/{space}/ops", post(keys::op))
+        .route("/v1/spaces/{space}/history/{*key}", get(past::history))
+        .route("/v1/spaces/{space}/history", get(past::history))
+        .route("/v1/spaces/{space}/explain/{*key}", get(past::explain))
+        .route("/v1/spaces/{space}/explain", get(past::explain))
+        .route("/v1/spaces/{space}/diff/{*key}", get(past::diff))
+        .route("/v1/spaces/{space}/diff", get(past::diff))
+}
+
+/// Routes of whole spaces.
+fn of_spaces() -> Router<Api> {
+    Router::new()
+        .route("/v1/spaces", get(node::spaces).post(node::create_space))
+        .route("/v1/spaces/join", post(node::join))
+        .route("/v1/spaces/{space}", get(node::space))
+        .route("/v1/spaces/{space}/batch", post(bulk::batch))
+        .route("/v1/spaces/{space}/import", post(bulk::import))
+        .route("/v1/spaces/{space}/export", get(export::export))
+        .route("/v1/spaces/{space}/tags", get(tags::list))
+        .route("/v1/spaces/{space}/tags/{*name}", put(tags::create).delete(tags::delete))
+        .route("/v1/spaces/{space}/watch", get(watch::watch))
+}
+
+/// Routes of the replica and its node.
+fn of_node() -> Router<Api> {
+    Router::new()
+        .route("/healthz", get(node::health))
+        .route("/v1/id", get(node::id))
+        .route("/v1/status", get(node::status))
+        .route("/v1/stats", get(node::stats))
+        .route("/v1/peers", get(node::peers).post(node::add_peer).delete(node::remove_peer))
+        .route("/v1/peers/{replica}", axum::routing::delete(node::remove_peer_named))
+        .route("/v1/tickets", post(node::ticket))
+        .route("/v1/sync", post(node::sync))
+        .route("/v1/backup", post(node::backup))
+        .route("/v1/verify", post(repair::verify))
+        .route("/v1/repair", post(repair::repair))
+}
+
+async fn no_route(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::NoRoute, format!("there is no route {method} {}", uri.path()))
+        .hint("docs/HTTP.md lists the routes")
+}
+
+async fn no_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::Method, format!("{} takes no {method}", uri.path()))
+        .hint("docs/HTTP.md lists the routes")
+}
+
+/// Answers with JSON.
+fn json(body: &impl Serialize) -> Answer {
+    let mut response = Response::new(Body::from(render(body)?));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// Writes JSON text.
+fn render(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body)
+        .map_err(|error| Problem::new(Kind::Other, format!("the answer has no JSON: {error}")))
+}

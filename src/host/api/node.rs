@@ -1,0 +1,425 @@
+//! The replica as a whole: its spaces, its state, its peers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Map, Value, json as value};
+
+use super::backend::{Api, Backend, DEFAULT_SPACE};
+use super::keys::{Pinned, Range};
+use super::ops::Members;
+use super::problem::{Kind, Problem};
+use super::request::{self, Ask, Query};
+use super::{Answer, json};
+use crate::engine::base::{ReplicaId, SpaceId, hex};
+use crate::engine::causal::Tip;
+use crate::engine::node;
+use crate::host::replica::{PeerStatus, SyncReport, SyncTarget};
+
+/// Largest body of a request that is no write, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// How long a ticket is good if nobody says otherwise.
+const TICKET_EXPIRES: Duration = Duration::from_hours(24);
+/// What a ticket begins with.
+const TICKET_PREFIX: &str = "kd1";
+
+/// `GET /healthz`
+pub(super) async fn health() -> Answer {
+    json(&value!({"ok": true}))
+}
+
+/// `GET /v1/id`
+pub(super) async fn id(State(api): State<Api>) -> Answer {
+    let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;
+    json(&value!({"replica": replica.to_string()}))
+}
+
+/// A space as this replica holds it.
+#[derive(Debug, Serialize)]
+struct SpaceShape {
+    name: String,
+    id: String,
+    keys: Option<u64>,
+    events: u64,
+    commits: u64,
+    frontier: Vec<Value>,
+    state_hash: Option<String>,
+    value_hash: Option<String>,
+    /// Why keys and hashes cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<String>,
+}
+
+/// Describes a space. Costs a read of each of its keys.
+fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Problem> {
+    let ((commits, events), frontier) =
+        backend.read(|store| Ok((store.counts(&id)?, store.frontier(&id)?)))?;
+    let tip = |tip: &Tip| {
+        let (log, id) = (tip.log.to_string(), tip.id.to_string());
+        value!({"log": log, "seq": tip.seq, "id": id})
+    };
+    let counted = || -> Result<(u64, Option<String>, String), Problem> {
+        let mut keys = 0;
+        let all = Range { prefix: String::new(), after: None };
+        Pinned::new(backend, id, None)?.walk(backend, all, usize::MAX, |_, _| {
+            keys += 1;
+            Ok(true)
+        })?;
+        let state = backend.read(|store| store.state_hash(&id))?;
+        let values = backend.read(|store| store.value_hash(&id))?;
+        Ok((keys, state.map(|state| hex(&state)), hex(&values)))
+    };
+    let (keys, state_hash, value_hash, damaged) = match counted() {
+        Ok((keys, state, values)) => (Some(keys), state, Some(values), None),
+        Err(problem) if problem.kind() == Kind::Damaged => {
+            (None, None, None, Some(problem.detail().to_owned()))
+        }
+        Err(problem) => return Err(problem),
+    };
+    let frontier = frontier.iter().map(tip).collect();
+    let (name, id) = (name.to_owned(), id.to_string());
+    Ok(SpaceShape { name, id, keys, events, commits, frontier, state_hash, value_hash, damaged })
+}
+
+fn all_spaces(backend: &Backend) -> Result<Vec<SpaceShape>, Problem> {
+    backend.space(DEFAULT_SPACE)?;
+    let spaces = backend.read(|store| Ok(store.local().spaces.clone()))?;
+    let served = spaces.iter().filter(|space| !space.retired);
+    served.map(|space| describe(backend, &space.name, space.id)).collect()
+}
+
+/// `GET /v1/spaces`
+pub(super) async fn spaces(State(api): State<Api>) -> Answer {
+    let spaces = api.run(all_spaces).await?;
+    json(&value!({ "spaces": spaces }))
+}
+
+/// `GET /v1/spaces/{space}`
+pub(super) async fn space(State(api): State<Api>, ask: Ask) -> Answer {
+    let shape = api
+        .run(move |backend| {
+            let id = backend.space(&ask.space)?;
+            describe(backend, &name_of(backend, id)?, id)
+        })
+        .await?;
+    json(&shape)
+}
+
+fn name_of(backend: &Backend, id: SpaceId) -> Result<String, Problem> {
+    let spaces = backend.read(|store| Ok(store.local().spaces.clone()))?;
+    let space = spaces.into_iter().find(|space| space.id == id && !space.retired);
+    Ok(space.map(|space| space.name).unwrap_or_default())
+}
+
+/// The body of a request that is no write, member by member.
+pub(super) struct Given(axum::body::Bytes);
+
+impl Given {
+    pub(super) async fn of(body: Body) -> Result<Self, Problem> {
+        request::whole(body, BODY_BYTES_MAX).await.map(Self)
+    }
+
+    pub(super) fn members(&self) -> Result<Members<'_>, Problem> {
+        Members::of(if self.0.trim_ascii().is_empty() { b"{}" } else { &self.0 })
+    }
+}
+
+fn needed<T>(value: Option<T>, name: &str) -> Result<T, Problem> {
+    value.ok_or_else(|| Problem::usage(format!("the field {name:?} is missing")))
+}
+
+/// `POST /v1/spaces` `{"name"}`
+pub(super) async fn create_space(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let name = needed(members.text("name")?, "name")?;
+    members.nothing_left("the request", "name")?;
+    let shape = api
+        .run(move |backend| {
+            let id = backend.create_space(&name)?;
+            describe(backend, &name, id)
+        })
+        .await?;
+    json(&shape)
+}
+
+/// `POST /v1/spaces/join` `{"ticket","as"}`
+pub(super) async fn join(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let (ticket, name) = (needed(members.text("ticket")?, "ticket")?, members.text("as")?);
+    members.nothing_left("the request", "ticket, as")?;
+    let joined = api
+        .run(move |backend| {
+            let id = backend.join(&ticket, name.as_deref())?;
+            describe(backend, &name_of(backend, id)?, id)
+        })
+        .await?;
+    json(&joined)
+}
+
+/// `GET /v1/status`
+pub(super) async fn status(State(api): State<Api>) -> Answer {
+    let status = api
+        .run(|backend| {
+            let spaces = all_spaces(backend)?;
+            let status = backend.status();
+            Ok(value!({
+                "replica": status.replica.to_string(),
+                "node_running": status.node_running,
+                "spaces": spaces,
+                "listen": status.listen.as_ref().map(|address| vec![address]),
+                "http": Value::Null,
+                "peers": status.peers.iter().map(peer).collect::<Vec<_>>(),
+                "disk_bytes": status.disk_bytes,
+                "memory_bytes": status.memory_bytes,
+                "recovered": {
+                    "clean": status.recovered.clean,
+                    "replayed_events": status.recovered.replayed_events,
+                    "truncated_bytes": status.recovered.truncated_bytes,
+                },
+            }))
+        })
+        .await?;
+    json(&status)
+}
+
+fn peer(peer: &PeerStatus) -> Value {
+    value!({
+        "replica": peer.replica.to_string(),
+        "address": peer.address,
+        "connected": peer.connected,
+        "in_sync": peer.in_sync,
+        "rtt_ms": peer.rtt_ms,
+        "spaces": peer.spaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// `GET /v1/stats`
+pub(super) async fn stats(State(api): State<Api>) -> Answer {
+    let stats = api.run(|backend| Ok(backend.stats())).await?;
+    json(&nested(stats))
+}
+
+/// Nests numbers by the parts of their dotted names.
+fn nested(stats: Vec<(String, u64)>) -> Value {
+    fn put(all: &mut Map<String, Value>, name: &str, number: u64) {
+        if let Some((part, rest)) = name.split_once('.')
+            && let Value::Object(inner) =
+                all.entry(part).or_insert_with(|| Value::Object(Map::new()))
+        {
+            return put(inner, rest, number);
+        }
+        all.insert(name.to_owned(), number.into());
+    }
+    let mut all = Map::new();
+    for (name, number) in stats {
+        put(&mut all, &name, number);
+    }
+    Value::Object(all)
+}
+
+/// `GET /v1/peers`
+pub(super) async fn peers(State(api): State<Api>) -> Answer {
+    let status = api.run(|backend| Ok(backend.status())).await?;
+    json(&value!({"peers": status.peers.iter().map(peer).collect::<Vec<_>>()}))
+}
+
+/// `POST /v1/peers` `{"replica","space","address"}`
+pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let replica = replica_of(&needed(members.text("replica")?, "replica")?)?;
+    let (space, address) = (members.text("space")?, members.text("address")?);
+    members.nothing_left("the request", "replica, space, address")?;
+    let space = space.unwrap_or_else(|| DEFAULT_SPACE.to_owned());
+    let known = api
+        .run(move |backend| {
+            let space = backend.space(&space)?;
+            backend.peers_add(replica, address.clone(), space)?;
+            let peers = backend.status().peers;
+            let known = peers.iter().find(|peer| peer.replica == replica).map(peer);
+            Ok(known.unwrap_or_else(|| {
+                value!({"replica": replica.to_string(), "address": address, "connected": false,
+                    "in_sync": null, "rtt_ms": null, "spaces": [space.to_string()]})
+            }))
+        })
+        .await?;
+    json(&known)
+}
+
+/// `DELETE /v1/peers` `{"replica"}` or `?replica=`
+pub(super) async fn remove_peer(State(api): State<Api>, mut query: Query, body: Body) -> Answer {
+    let named = query.text("replica");
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let replica = match named {
+        Some(replica) => replica,
+        None => needed(members.text("replica")?, "replica")?,
+    };
+    members.nothing_left("the request", "replica")?;
+    remove(&api, &replica).await
+}
+
+/// `DELETE /v1/peers/{replica}`
+pub(super) async fn remove_peer_named(
+    State(api): State<Api>,
+    axum::extract::Path(replica): axum::extract::Path<String>,
+) -> Answer {
+    remove(&api, &replica).await
+}
+
+async fn remove(api: &Api, replica: &str) -> Answer {
+    let replica = replica_of(replica)?;
+    api.run(move |backend| backend.peers_remove(replica)).await?;
+    json(&value!({"replica": replica.to_string(), "removed": true}))
+}
+
+fn replica_of(text: &str) -> Result<ReplicaId, Problem> {
+    text.parse().map_err(|_| {
+        Problem::usage(format!("{text:?} is no replica id"))
+            .hint("It has 64 hexadecimal digits: kdelta id show")
+    })
+}
+
+/// `POST /v1/tickets` `{"space","expires_ms"|"expires_s","uses"}`
+pub(super) async fn ticket(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let space = members.text("space")?.unwrap_or_else(|| DEFAULT_SPACE.to_owned());
+    let (ms, s) = (members.number("expires_ms")?, members.number("expires_s")?);
+    let uses = members.number("uses")?;
+    members.nothing_left("the request", "space, expires_ms, expires_s, uses")?;
+    let expires = match (ms, s) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::usage("give either expires_ms or expires_s"));
+        }
+        (Some(ms), None) => Duration::from_millis(ms),
+        (None, Some(s)) => Duration::from_secs(s),
+        (None, None) => TICKET_EXPIRES,
+    };
+    let uses = match uses {
+        Some(0) => return Err(Problem::usage("a ticket is good for at least one use")),
+        Some(uses) => u32::try_from(uses).unwrap_or(u32::MAX),
+        None => u32::MAX,
+    };
+    let end = super::backend::now().0.saturating_add(millis(expires));
+    let ticket = api
+        .run(move |backend| {
+            let space = backend.space(&space)?;
+            backend.ticket(space, expires, uses)
+        })
+        .await?;
+    let expires = super::point::wall_text(crate::engine::base::WallTime(end));
+    json(&value!({"ticket": ticket, "expires": expires}))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `POST /v1/sync` `{"peer": TICKET|ID@ADDR|ID, "as"}`; without a peer, with all.
+pub(super) async fn sync(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let (peer, name) = (members.text("peer")?, members.text("as")?);
+    members.nothing_left("the request", "peer, as")?;
+    let target = target(peer)?;
+    let reports = api.run(move |backend| backend.sync(target, name)).await?;
+    json(&value!({"peers": reports.iter().map(report).collect::<Vec<_>>()}))
+}
+
+pub(super) fn target(peer: Option<String>) -> Result<SyncTarget, Problem> {
+    let Some(peer) = peer else { return Ok(SyncTarget::All) };
+    if peer.starts_with(TICKET_PREFIX) {
+        return Ok(SyncTarget::Ticket(peer));
+    }
+    let (id, addr) = match peer.split_once('@') {
+        Some((id, addr)) => (id, Some(addr.to_owned())),
+        None => (peer.as_str(), None),
+    };
+    let id = id.parse().map_err(|_| {
+        Problem::usage(format!("{peer:?} is no ticket and names no peer"))
+            .hint("Give a ticket (kd1…), ID@ADDR or ID")
+    })?;
+    Ok(SyncTarget::Peer { id, addr })
+}
+
+pub(super) fn report(report: &SyncReport) -> Value {
+    let mut shape = value!({
+        "peer": report.peer.to_string(),
+        "sent_events": report.sent_events,
+        "received_events": report.received_events,
+        "sent_bytes": report.sent_bytes,
+        "received_bytes": report.received_bytes,
+        "round_trips": report.round_trips,
+        "elapsed_ms": report.elapsed_ms,
+        "in_sync": report.in_sync,
+    });
+    if let (Some(shape), Some(problem)) = (shape.as_object_mut(), &report.problem) {
+        shape.insert("error".to_owned(), sync_problem(problem).object());
+    }
+    shape
+}
+
+/// Says why a sync with one peer did not end well.
+fn sync_problem(problem: &node::Problem) -> Problem {
+    match problem {
+        node::Problem::Unreachable(text) => {
+            Problem::new(Kind::Unavailable, format!("the peer cannot be reached: {text}"))
+        }
+        node::Problem::NothingInCommon => {
+            Problem::new(Kind::Conflict, "the two hold no space in common")
+                .hint("Join one with a ticket: kdelta ticket, there; kdelta sync TICKET, here")
+        }
+        node::Problem::Refused(_, text) => {
+            Problem::new(Kind::Unavailable, format!("the peer refused: {text}"))
+        }
+        node::Problem::Short(text) => {
+            Problem::new(Kind::Partial, format!("something is still missing: {text}"))
+                .hint("Sync again")
+        }
+        node::Problem::Broken(text) => {
+            Problem::new(Kind::Unavailable, format!("the conversation broke off: {text}"))
+        }
+    }
+}
+
+/// `POST /v1/backup` `{"path"}`
+pub(super) async fn backup(State(api): State<Api>, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let path = PathBuf::from(needed(members.text("path")?, "path")?);
+    members.nothing_left("the request", "path")?;
+    if !path.is_absolute() {
+        return Err(Problem::usage("the path of a backup must be absolute"));
+    }
+    let to = path.clone();
+    let report = api.run(move |backend| backend.backup(&to)).await?;
+    json(&value!({
+        "path": path.to_string_lossy(),
+        "bytes": report.bytes,
+        "commits": report.commits,
+        "events": report.events,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_a_ticket_an_id_or_an_id_with_an_address() {
+        let id = "ab".repeat(32);
+        assert!(matches!(target(None).unwrap(), SyncTarget::All));
+        assert!(matches!(target(Some("kd1xyz".into())).unwrap(), SyncTarget::Ticket(_)));
+        let alone = target(Some(id.clone())).unwrap();
+        assert!(matches!(alone, SyncTarget::Peer { addr: None, .. }));
+        let at = target(Some(format!("{id}@[::1]:7440"))).unwrap();
+        assert!(matches!(at, SyncTarget::Peer { addr: Some(a), .. } if a == "[::1]:7440"));
+        assert!(target(Some("nobody@host:1".into())).is_err());
+    }
+}

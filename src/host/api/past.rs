@@ -1,0 +1,308 @@
+//! History: of a key, of a space, and what lies between two points.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::backend::{Api, Backend, Store};
+use super::problem::{Kind, Problem};
+use super::request::Ask;
+use super::shapes::{
+    About, Difference, Explanation, Got, KeyHistory, Live, PastCommit, PastEvent, Shown,
+    SpaceHistory, author, kind_name,
+};
+use super::{Answer, json};
+use crate::engine::base::{EventId, Hlc, Key, LogId, SpaceId};
+use crate::engine::crdt::{LiveEvent, State as KeyState, Type, View};
+use crate::engine::log::Position;
+use crate::engine::store::Arrived;
+
+/// How many commits a history has if nobody says otherwise.
+const HISTORY_EVENTS: usize = 1000;
+/// How many keys of a commit are named.
+const COMMIT_KEYS: usize = 16;
+/// How many commits are read under the first hold of the store's lock.
+const SLICE_COMMITS_FIRST: usize = 16;
+/// Most commits that are read under one hold of the store's lock.
+const SLICE_COMMITS_MAX: usize = 512;
+/// About how many bytes of commits are read under one hold of the store's lock.
+const SLICE_BYTES: usize = 4 << 20;
+
+/// `GET /v1/spaces/{space}/history` and `…/history/{key}`
+pub(super) async fn history(State(api): State<Api>, mut ask: Ask) -> Answer {
+    let key = ask.key_if_any()?;
+    let limit = ask.query.limit(HISTORY_EVENTS)?;
+    let degraded = ask.query.flag("degraded")?;
+    let name = ask.space;
+    match key {
+        Some(key) => {
+            let read =
+                move |backend: &Backend| of_key(&backend.degraded(degraded), &name, &key, limit);
+            json(&api.run(read).await?)
+        }
+        None => json(&api.run(move |backend| of_space(backend, &name, limit)).await?),
+    }
+}
+
+fn of_key(backend: &Backend, space: &str, key: &Key, limit: usize) -> Result<KeyHistory, Problem> {
+    let space = backend.space(space)?;
+    let events = backend.read(|store| store.history(&space, key, limit))?;
+    if events.is_empty() && limit > 0 {
+        return Err(never_written(key));
+    }
+    let events = events.iter().map(PastEvent::new).collect();
+    Ok(KeyHistory { key: key.as_str().to_owned(), events })
+}
+
+fn never_written(key: &Key) -> Problem {
+    Problem::new(Kind::NotFound, format!("no key {:?} here, and none ever was", key.as_str()))
+        .hint("List the keys: kdelta list")
+        .with("key", key.as_str())
+}
+
+/// A commit by its place in history: stamp, log and seq, then where it lies.
+type Ranked = (Hlc, LogId, u64, Position);
+
+/// Reads the newest commits of a space. Costs a pass over the log of the store.
+fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory, Problem> {
+    let space = backend.space(space)?;
+    let mut newest: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
+    each_commit(backend, &space, |arrived| {
+        let Arrived { commit, position, .. } = arrived;
+        newest.push(Reverse((commit.hlc, commit.log, commit.seq, *position)));
+        if newest.len() > limit {
+            newest.pop();
+        }
+        Ok(())
+    })?;
+    let mut commits = Vec::with_capacity(newest.len());
+    for Reverse((.., position)) in newest.into_sorted_vec() {
+        let after = Position { offset: position.offset.saturating_add(1), ..position };
+        commits.extend(backend.read(|store| {
+            let (found, _) = store.arrived(position, after, 1)?;
+            Ok(found.first().map(|arrived| past_commit(store, arrived)))
+        })?);
+    }
+    Ok(SpaceHistory { space: space.to_string(), commits })
+}
+
+fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
+    let commit = &arrived.commit;
+    let before = commit.seq.checked_sub(1).filter(|seq| *seq > 0).map(|seq| (commit.log, seq));
+    let parents = before.into_iter().chain(commit.deps.iter().copied());
+    let parents = parents.filter_map(|(log, seq)| store.id_at(&arrived.space, &log, seq));
+    let mut keys: Vec<String> = Vec::new();
+    for key in commit.events.iter().filter_map(|event| event.key()) {
+        if keys.len() < COMMIT_KEYS && !keys.iter().any(|known| known == key.as_str()) {
+            keys.push(key.as_str().to_owned());
+        }
+    }
+    PastCommit {
+        commit: arrived.tip.id.to_string(),
+        parents: parents.map(|id| id.to_string()).collect(),
+        time: super::point::time_text(commit.hlc),
+        author: author(&commit.log),
+        log: commit.log.to_string(),
+        seq: commit.seq,
+        kind: kind_name(commit.kind),
+        events: commit.events.len(),
+        keys,
+        about: About::new(commit.meta().as_ref()),
+    }
+}
+
+/// Calls `take` with each commit of a space in order of arrival, in slices.
+fn each_commit(
+    backend: &Backend,
+    space: &SpaceId,
+    take: impl FnMut(&Arrived) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let upto = backend.read(|store| Ok(store.written()))?;
+    each_commit_until(backend, space, upto, take)
+}
+
+/// The same, of the commits that begin before `upto`.
+pub(super) fn each_commit_until(
+    backend: &Backend,
+    space: &SpaceId,
+    upto: Position,
+    mut take: impl FnMut(&Arrived) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let (mut from, mut count) = (Position::default(), SLICE_COMMITS_FIRST);
+    while from < upto {
+        let (found, next) = backend.read(|store| store.arrived(from, upto, count))?;
+        for arrived in found.iter().filter(|arrived| arrived.space == *space) {
+            take(arrived)?;
+        }
+        let bytes: usize = found.iter().map(commit_bytes).sum();
+        count = (count * SLICE_BYTES / bytes.max(1)).clamp(1, SLICE_COMMITS_MAX);
+        from = next;
+    }
+    Ok(())
+}
+
+/// Estimates the memory that a commit takes, in bytes.
+fn commit_bytes(arrived: &Arrived) -> usize {
+    let events = arrived.commit.events.iter();
+    events.map(|event| event.content.encoded_len().unwrap_or_default() + 200).sum()
+}
+
+/// `GET /v1/spaces/{space}/diff/{key}?from=&to=`
+pub(super) async fn diff(State(api): State<Api>, mut ask: Ask) -> Answer {
+    let key = ask.key()?;
+    let from = ask.query.text("from").ok_or_else(|| {
+        Problem::usage("the parameter \"from\" is missing").hint("Give the point to start from")
+    })?;
+    let to = ask.query.text("to");
+    let degraded = ask.query.flag("degraded")?;
+    let name = ask.space;
+    let read = move |backend: &Backend| {
+        difference(&backend.degraded(degraded), &name, &key, &from, to.as_deref())
+    };
+    json(&api.run(read).await?)
+}
+
+fn difference(
+    backend: &Backend,
+    space: &str,
+    key: &Key,
+    from: &str,
+    to: Option<&str>,
+) -> Result<Difference, Problem> {
+    let space = backend.space(space)?;
+    let from = backend.resolve(&space, from)?;
+    let to = match to {
+        Some(to) => backend.resolve(&space, to)?,
+        None => backend.read(|store| store.version(&space))?,
+    };
+    let (before, after, events) = backend.read(|store| {
+        let before = store.get(&space, key, Some(&from))?;
+        let after = store.get(&space, key, Some(&to))?;
+        Ok((before, after, store.history(&space, key, usize::MAX)?))
+    })?;
+    if events.is_empty() {
+        return Err(never_written(key));
+    }
+    // Either way round: what one of the two points knows and the other does not.
+    let between = |dot| from.contains_dot(dot) != to.contains_dot(dot);
+    let context = |view: &Option<View>| view.as_ref().map(|view| view.context);
+    Ok(Difference {
+        key: key.as_str().to_owned(),
+        changed: context(&before) != context(&after),
+        from: before.as_ref().map(|view| Got::new(key, view)),
+        to: after.as_ref().map(|view| Got::new(key, view)),
+        events: events.iter().filter(|e| between(&e.stamp.dot)).map(PastEvent::new).collect(),
+    })
+}
+
+/// `GET /v1/spaces/{space}/explain/{key}`
+pub(super) async fn explain(State(api): State<Api>, mut ask: Ask) -> Answer {
+    let key = ask.key()?;
+    let degraded = ask.query.flag("degraded")?;
+    let (name, of) = (ask.space, key.clone());
+    let state = api
+        .run(move |backend| {
+            let backend = backend.degraded(degraded);
+            let space = backend.space(&name)?;
+            backend.read(|store| store.state_at(&space, &of, None))
+        })
+        .await?;
+    let view = state.view().ok_or_else(|| {
+        Problem::new(Kind::NotFound, format!("no key {:?} here", key.as_str()))
+            .hint("See what was: kdelta history KEY")
+    })?;
+    json(&explanation(&key, &state, &view))
+}
+
+fn explanation(key: &Key, state: &Arc<KeyState>, view: &View) -> Explanation {
+    let events = state.events();
+    let winners = winners(view, &events);
+    let live = |event: &LiveEvent| {
+        let wins = winners.contains(&event.stamp.event_id());
+        Live::new(event, op_of(event), wins)
+    };
+    Explanation {
+        key: key.as_str().to_owned(),
+        ty: view.ty.name(),
+        value: Shown(view.value.clone()),
+        rule: rule(view, &events),
+        type_conflict: view.type_conflict,
+        live: events.iter().map(live).collect(),
+    }
+}
+
+/// Returns the events that the shown value is made of.
+fn winners(view: &View, events: &[LiveEvent]) -> Vec<EventId> {
+    let shown = events.iter().filter(|event| event.ty == view.ty);
+    match view.ty {
+        Type::Register | Type::Bytes => vec![view.version],
+        Type::Counter | Type::Set => shown.map(|event| event.stamp.event_id()).collect(),
+        Type::Map => {
+            // Events come greatest stamp first: the first of each field is shown.
+            let mut fields: BTreeMap<Arc<str>, EventId> = BTreeMap::new();
+            for event in shown {
+                let field = event.field.clone().unwrap_or_default();
+                fields.entry(field).or_insert_with(|| event.stamp.event_id());
+            }
+            fields.into_values().collect()
+        }
+    }
+}
+
+fn op_of(event: &LiveEvent) -> &'static str {
+    match event.ty {
+        Type::Register | Type::Bytes => "put",
+        Type::Counter => "counter_add",
+        Type::Set => "set_add",
+        Type::Map => "map_put",
+    }
+}
+
+/// Says in one sentence which rule decided.
+fn rule(view: &View, events: &[LiveEvent]) -> String {
+    let own = events.iter().filter(|event| event.ty == view.ty);
+    let adds: u64 = own.clone().map(|event| event.count).sum();
+    let logs = own.clone().count();
+    let conflicts = view.conflicts.iter().filter(|other| other.ty == view.ty).count();
+    let within = match view.ty {
+        Type::Register | Type::Bytes if conflicts == 0 => {
+            "One put is live: it replaced all that its author had seen.".to_owned()
+        }
+        Type::Register | Type::Bytes => format!(
+            "{} puts are concurrent: the one with the latest time is shown, and on a tie the one \
+             of the greater log id; the others are conflicts.",
+            conflicts + 1
+        ),
+        Type::Counter => format!(
+            "The value is the sum of {adds} live add{} by {logs} log{}.",
+            plural(adds),
+            plural(logs as u64)
+        ),
+        Type::Set => {
+            "An element is in the set if an add of it is live: a remove takes away only the adds \
+             that its author had seen."
+                .to_owned()
+        }
+        Type::Map if conflicts == 0 => {
+            "Each field shows its one live put; a delete takes away only the puts that its author \
+             had seen."
+                .to_owned()
+        }
+        Type::Map => "Of concurrent puts to one field the one with the latest time is shown, and \
+                      on a tie the one of the greater log id; the others are conflicts."
+            .to_owned(),
+    };
+    if !view.type_conflict {
+        return within;
+    }
+    format!(
+        "Values of several types are live: the type of the event with the latest time is shown, \
+         the others are conflicts. {within}"
+    )
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

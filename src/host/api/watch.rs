@@ -1,0 +1,270 @@
+//! Changes as they become durable, as server-sent events.
+//!
+//! A watch is a place in the log that moves forward: no queue fills up behind a slow reader, and a
+//! cursor outlives a restart. A cursor names the commit's record, the event in it, and a part of
+//! the commit's id, so that one which is not of this replica, or whose history is gone, is told
+//! apart (410). Nothing is sent that a crash could still undo.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName};
+
+use super::backend::{Api, Backend, Store};
+use super::problem::{Kind, Problem};
+use super::request::Ask;
+use super::shapes::{Change, Did, Shown, author};
+use super::stream::{Out, stream_as};
+use super::{Answer, render};
+use crate::engine::base::{Dot, EventId, Key, SpaceId};
+use crate::engine::causal::VersionVector;
+use crate::engine::crdt::Supersedes;
+use crate::engine::event::Event;
+use crate::engine::log::Position;
+use crate::engine::store::{Arrived, ReadError};
+
+/// Where a browser goes on after it lost the connection.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// How many commits are read under one hold of the store's lock.
+const SLICE_COMMITS: usize = 64;
+/// How long to wait before looking whether anybody still listens.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// After so many waits without a change a comment is sent, so that both ends see a dead line.
+const WAITS_PER_COMMENT: u32 = 30;
+
+/// A place in a watch: just after one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cursor {
+    /// Where the record of the commit begins.
+    position: Position,
+    /// The index of the event in the commit.
+    index: u16,
+    /// The first bytes of the commit's id.
+    check: u32,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, index, check } = self;
+        write!(f, "{:x}-{:x}-{index:x}-{check:08x}", position.segment, position.offset)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let mut parts = text.split('-');
+        let mut next = || u64::from_str_radix(parts.next()?, 16).ok();
+        let cursor = (|| {
+            let position = Position { segment: next()?, offset: next()?.try_into().ok()? };
+            let (index, check) = (next()?.try_into().ok()?, next()?.try_into().ok()?);
+            Some(Self { position, index, check })
+        })();
+        cursor.filter(|_| parts.next().is_none()).ok_or_else(|| unknown(text))
+    }
+}
+
+fn unknown(text: &str) -> Problem {
+    Problem::new(Kind::Pruned, format!("the cursor {text:?} is not known on this replica"))
+        .hint("Watch from now on, and read what is there with list or history")
+}
+
+/// `GET /v1/spaces/{space}/watch?prefix=&from=`
+pub(super) async fn watch(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+    let prefix = ask.query.text("prefix").unwrap_or_default();
+    let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok().map(str::to_owned));
+    // A browser repeats the address, and says in the header how far it has come since.
+    let from = resumed.or(ask.query.text("from"));
+    ask.query.text("from");
+    let name = ask.space;
+    let spell = |problem: &Problem| format!("event: error\ndata: {}\n", problem.line());
+    let mut response = stream_as(&api, "text/event-stream", spell, move |backend, out| {
+        let space = backend.space(&name)?;
+        let mut watch = Watch::start(backend, space, prefix, from.as_deref())?;
+        // The caller learns at once that it listens.
+        out.raw(": listening\n\n")?;
+        watch.follow(backend, out)
+    })
+    .await?;
+    let uncached = axum::http::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, uncached);
+    Ok(response)
+}
+
+struct Watch {
+    space: SpaceId,
+    prefix: String,
+    /// Commits that begin before this were sent.
+    at: Position,
+    /// Events up to this one, of the commit at `at`, were sent.
+    sent: Option<Cursor>,
+}
+
+/// What is read under one hold of the store's lock.
+struct Slice {
+    changes: Vec<Change>,
+    next: Position,
+}
+
+impl Watch {
+    fn start(
+        backend: &Backend,
+        space: SpaceId,
+        prefix: String,
+        from: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let Some(text) = from else {
+            let at = backend.read(|store| Ok(store.durable()))?;
+            return Ok(Self { space, prefix, at, sent: None });
+        };
+        let cursor: Cursor = text.parse()?;
+        let there = backend.read(|store| {
+            let durable = cursor.position < store.durable();
+            Ok(if durable { store.commit_at(cursor.position).ok() } else { None })
+        })?;
+        match there {
+            Some(id) if check_of(id.as_bytes()) == cursor.check => {
+                Ok(Self { space, prefix, at: cursor.position, sent: Some(cursor) })
+            }
+            _ => Err(unknown(text)),
+        }
+    }
+
+    /// Sends changes until nobody listens.
+    fn follow(&mut self, backend: &Backend, out: &mut Out) -> Result<(), Problem> {
+        let mut waits = 0;
+        loop {
+            let durable = backend.wait_durable_past(self.at, PATIENCE);
+            if out.is_gone() {
+                return Ok(());
+            }
+            if durable <= self.at {
+                waits += 1;
+                if waits == WAITS_PER_COMMENT {
+                    out.raw(": still here\n\n")?;
+                    waits = 0;
+                }
+                continue;
+            }
+            waits = 0;
+            let Slice { changes, next } = backend.read(|store| self.slice(store, durable))?;
+            for change in changes {
+                let text = render(&change)?;
+                out.raw(&format!("id: {}\ndata: {text}\n\n", change.cursor))?;
+            }
+            (self.at, self.sent) = (next, None);
+        }
+    }
+
+    fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
+        let (found, next) = store.arrived(self.at, upto, SLICE_COMMITS)?;
+        let version = durable_version(store, &self.space)?;
+        let mut changes = Vec::new();
+        for arrived in found.iter().filter(|arrived| arrived.space == self.space) {
+            for (index, event) in (0_u16..).zip(&arrived.commit.events) {
+                let sent = self.sent.filter(|sent| sent.position == arrived.position);
+                if sent.is_some_and(|sent| index <= sent.index) {
+                    continue;
+                }
+                if let Some(key) = event.key().filter(|k| k.as_str().starts_with(&self.prefix)) {
+                    changes.push(change(store, arrived, index, event, &key, version.as_ref())?);
+                }
+            }
+        }
+        Ok(Slice { changes, next })
+    }
+}
+
+fn change(
+    store: &mut Store,
+    arrived: &Arrived,
+    index: u16,
+    event: &Event,
+    key: &Key,
+    version: Option<&VersionVector>,
+) -> Result<Change, ReadError> {
+    let id = EventId { commit: arrived.tip.id, index };
+    let check = check_of(arrived.tip.id.as_bytes());
+    let cursor = Cursor { position: arrived.position, index, check };
+    let current = store.get(&arrived.space, key, version)?;
+    let (op, ty, field, value) = Did::parts(event);
+    Ok(Change {
+        cursor: cursor.to_string(),
+        key: key.as_str().to_owned(),
+        version: id.to_string(),
+        commit: arrived.tip.id.to_string(),
+        index: usize::from(index),
+        of: arrived.commit.events.len(),
+        previous: previous(store, &arrived.space, event),
+        current: current.map(|view| Shown(view.value)),
+        op,
+        ty,
+        field,
+        value,
+        author: author(&arrived.tip.log),
+        time: super::point::time_text(arrived.commit.hlc),
+    })
+}
+
+/// Returns the events that an event superseded by name.
+fn previous(store: &Store, space: &SpaceId, event: &Event) -> Vec<String> {
+    let Supersedes::Dots(dots) = &event.skeleton.supersedes else { return Vec::new() };
+    let id = |dot: &Dot| {
+        let commit = store.id_at(space, &dot.log, dot.seq)?;
+        Some(EventId { commit, index: dot.index }.to_string())
+    };
+    dots.iter().filter_map(id).collect()
+}
+
+/// Returns the commits of a space that a crash could not undo; none if that is all of them.
+fn durable_version(store: &mut Store, space: &SpaceId) -> Result<Option<VersionVector>, ReadError> {
+    let (durable, written) = (store.durable(), store.written());
+    if durable == written {
+        return Ok(None);
+    }
+    let mut early = std::collections::BTreeMap::new();
+    let mut at = durable;
+    while at < written {
+        let (found, next) = store.arrived(at, written, SLICE_COMMITS)?;
+        for arrived in found.iter().filter(|arrived| arrived.space == *space) {
+            // They come in order, so the first of each log is the least.
+            early.entry(arrived.tip.log).or_insert(arrived.tip.seq);
+        }
+        at = next;
+    }
+    let all = store.version(space)?;
+    let mut version = VersionVector::new();
+    for (log, seq) in all.iter() {
+        let last = early.get(&log).map_or(seq, |first| first - 1);
+        version.advance(log, last);
+    }
+    Ok(Some(version))
+}
+
+fn check_of(id: &[u8; 32]) -> u32 {
+    id.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_as_it_was_written() {
+        let position = Position { segment: 18, offset: 0xffff_0000 };
+        let cursor = Cursor { position, index: 4095, check: 0xab };
+        assert_eq!(cursor.to_string(), "12-ffff0000-fff-000000ab");
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+    }
+
+    #[test]
+    fn other_text_is_an_unknown_cursor() {
+        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-10000-4", "1-100000000-1-1", "g-1-1-1"] {
+            let problem = text.parse::<Cursor>().unwrap_err();
+            assert_eq!(problem.kind(), Kind::Pruned, "{text}");
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! A replica in this process: the engine, its files, and the threads that drive it.
+//!
+//! Calls block and may come from any thread. A writer that needs durability either finds a sync
+//! under way and waits for the next one, or does the sync itself, outside the lock, for all who
+//! wait (leader and followers): no hand-over where none is needed. One thread in the background
+//! makes durable what nobody waits for, and keeps time.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::disk::FileDisk;
+use super::identity::{Identity, IdentityError};
+use super::lock::{Lock, LockError};
+use super::net::Net;
+use super::{clock, locked};
+use crate::engine::base::{ReplicaId, Rng, SpaceId};
+use crate::engine::event::KeyPair;
+use crate::engine::log::{Disk as _, Position, SyncTicket};
+use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
+use crate::engine::store::{self, Store, Write, WriteError, Written};
+
+pub use super::backup::BackupReport;
+pub use super::peers::{NodeError, PeerStatus, Status, SyncReport, SyncTarget};
+
+/// The disk under a replica.
+pub type Disk = Arc<FileDisk>;
+
+/// A replica: cheap to clone, usable from any thread.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// When a write returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// As soon as it is visible here; durable within 50 ms.
+    Buffered,
+    /// Once it is durable here.
+    #[default]
+    Local,
+}
+
+/// A write that was done.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// What was written.
+    pub written: Written,
+    /// Whether it is durable already.
+    pub durable: bool,
+}
+
+/// How a replica is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Memory budget in bytes, at least 16 MiB.
+    pub memory_bytes: usize,
+    /// How long to wait for another process that holds the store.
+    pub wait: Duration,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 512 << 20, wait: Duration::from_secs(30) }
+    }
+}
+
+/// Why a replica could not be opened.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the store, or the lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The identity cannot be loaded or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// The data directory cannot be made or looked at.
+    #[error("the data directory {} cannot be used: {source}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The operating system gave no randomness or no thread.
+    #[error("the operating system refuses: {0}")]
+    System(String),
+}
+
+/// What recovery found when the replica was opened.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// Whether the store was closed in order.
+    pub clean: bool,
+    /// How many events were replayed.
+    pub replayed_events: u64,
+    /// How many torn bytes were cut.
+    pub truncated_bytes: u64,
+}
+
+/// What all handles of a replica share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) state: Mutex<State>,
+    pub(super) changed: Condvar,
+    pub(super) disk: Disk,
+    pub(super) dir: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) net: Mutex<Option<Net>>,
+    pub(super) recovered: Recovered,
+    /// Held as long as the replica is open.
+    lock: Lock,
+}
+
+/// What the engine's lock protects.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) node: Node<Disk>,
+    due: Option<SyncTicket>,
+    syncing: bool,
+    hurry: bool,
+    marked: bool,
+    last_write: Instant,
+    wake: Option<Duration>,
+    closed: bool,
+    pub(super) reports: BTreeMap<JobId, Report>,
+    pub(super) outgoing: super::net::Outgoing,
+}
+
+impl Replica {
+    /// Opens the replica in `dir`, or makes a new one there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open_with(dir, &OpenOptions::default())
+    }
+
+    /// Opens the replica in `dir` with options.
+    ///
+    /// A directory that cannot be written is opened for reading.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with(dir: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
+        let dir = dir.as_ref().to_path_buf();
+        let unusable = |source| OpenError::Directory { dir: dir.clone(), source };
+        if !dir.exists() {
+            super::make_private_dir(&dir).map_err(unusable)?;
+        }
+        let (lock, identity) = match Lock::acquire(&dir, options.wait) {
+            Ok(lock) => {
+                let identity = Identity::load_or_create(&dir, &lock)?;
+                (lock, identity)
+            }
+            Err(LockError::ReadOnly { .. }) => {
+                (Lock::acquire_shared(&dir, options.wait)?, Identity::load(&dir)?)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let place = std::fs::metadata(&dir).map_err(unusable)?.ino();
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| OpenError::System(error.to_string()))?;
+        let mut rng = Rng::new(seed);
+        let disk = Arc::new(FileDisk::new(&dir));
+        let memory_bytes = options.memory_bytes.max(MEMORY_BYTES_MIN);
+        let store_options =
+            store::Options { memory_bytes, segment_bytes: SEGMENT_BYTES, place: Some(place) };
+        let key = KeyPair::from_seed(*identity.seed());
+        let now = clock::now();
+        let (store, opened) = Store::open(Arc::clone(&disk), key, rng.bytes(), now, store_options)?;
+        let recovered = Recovered {
+            clean: opened.recovery.clean,
+            replayed_events: opened.replayed_events,
+            truncated_bytes: opened.recovery.truncated_bytes(),
+        };
+        let config = Config { agent: agent(), ..Config::default() };
+        let node = Node::new(store, config, rng.split("node"), now);
+        let state = State {
+            node,
+            due: None,
+            syncing: false,
+            hurry: false,
+            marked: true,
+            last_write: Instant::now(),
+            wake: None,
+            closed: false,
+            reports: BTreeMap::new(),
+            outgoing: super::net::Outgoing::default(),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            disk,
+            dir,
+            identity,
+            net: Mutex::new(None),
+            recovered,
+            lock,
+        });
+        let background = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name("kdelta-engine".into())
+            .spawn(move || {
+                while let Some(shared) = background.upgrade() {
+                    if !shared.step() {
+                        return;
+                    }
+                }
+            })
+            .map_err(|error| OpenError::System(error.to_string()))?;
+        Ok(Self { shared })
+    }
+
+    /// Returns the replica's id.
+    pub fn id(&self) -> ReplicaId {
+        self.shared.identity.replica()
+    }
+
+    /// Returns the data directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Runs `read` on the store, under the engine's lock: keep it short.
+    pub fn read<T>(&self, read: impl FnOnce(&mut Store<Disk>) -> T) -> T {
+        read(locked(&self.shared.state).node.store())
+    }
+
+    /// Writes; returns when the durability is reached.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was stored then, or it is not known to be durable and says so.
+    pub fn write(&self, write: Write, durability: Durability) -> Result<Committed, WriteError> {
+        let mut state = self.shared.unhurried(locked(&self.shared.state))?;
+        let written = state.node.store().write(clock::now(), write)?;
+        self.shared.finish(state, durability).map(|durable| Committed { written, durable })
+    }
+
+    /// Makes an open space under a name that is not taken; durable on return.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was stored then.
+    pub fn create_space(&self, name: &str) -> Result<SpaceId, WriteError> {
+        let mut state = locked(&self.shared.state);
+        state.check_open()?;
+        let id = state.node.store().create_space(clock::now(), name)?;
+        self.shared.finish(state, Durability::Local)?;
+        Ok(id)
+    }
+
+    /// Returns the space of that name, or of that id in 64 digits; with `create`, one that is not
+    /// there is made.
+    ///
+    /// # Errors
+    /// [`WriteError`] if it cannot be made.
+    pub fn space(&self, name: &str, create: bool) -> Result<Option<SpaceId>, WriteError> {
+        let mut state = locked(&self.shared.state);
+        state.check_open()?;
+        let store = state.node.store();
+        if let Some(id) = store.space_named(name) {
+            return Ok(Some(id));
+        }
+        if let Ok(id) = name.parse::<SpaceId>() {
+            return Ok(Some(id).filter(|id| store.has_space(id)));
+        }
+        if !create {
+            return Ok(None);
+        }
+        let id = store.create_space(clock::now(), name)?;
+        self.shared.finish(state, Durability::Local)?;
+        Ok(Some(id))
+    }
+
+    /// Returns once everything written so far is durable.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the disk refuses.
+    pub fn flush(&self) -> Result<(), WriteError> {
+        self.shared.finish(locked(&self.shared.state), Durability::Local).map(|_| ())
+    }
+
+    /// Waits until something beyond `cursor` is durable, or `patience` is over; returns the end
+    /// of what is durable.
+    pub fn wait_durable_past(&self, cursor: Position, patience: Duration) -> Position {
+        let end = Instant::now() + patience;
+        let mut state = locked(&self.shared.state);
+        loop {
+            let durable = state.node.store_ref().durable();
+            let left = end.saturating_duration_since(Instant::now());
+            if durable > cursor || left.is_zero() || state.closed {
+                return durable;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the replica in order: goodbye to peers, everything durable, marks written.
+    ///
+    /// Other handles answer nothing more.
+    ///
+    /// # Errors
+    /// [`WriteError`] if the disk refuses; what was acknowledged as durable is safe all the same.
+    pub fn close(self) -> Result<(), WriteError> {
+        self.stop_net();
+        let mut state = locked(&self.shared.state);
+        while state.syncing {
+            state = self.shared.wait(state);
+        }
+        if state.closed {
+            return Ok(());
+        }
+        state.closed = true;
+        let closed = state.node.store().close();
+        drop(state);
+        // Other handles may live on, and nothing is written any more.
+        self.shared.lock.release();
+        self.shared.changed.notify_all();
+        closed
+    }
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), WriteError> {
+        if self.closed { Err(WriteError::Closed) } else { Ok(()) }
+    }
+}
+
+impl Shared {
+    /// Takes one input of the network.
+    pub(super) fn input(&self, input: Input) {
+        let mut state = locked(&self.state);
+        if state.closed {
+            return;
+        }
+        state.node.handle(clock::now(), input);
+        self.settle(&mut state);
+        // Nobody waits for what the network brought: the thread in the background syncs it.
+        state.hurry |= state.due.is_some();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Does what the engine asks for, except syncing, which is left to whoever comes first.
+    pub(super) fn settle(&self, state: &mut State) {
+        loop {
+            match state.node.poll() {
+                Output::Wait(at) => {
+                    let now = clock::now().mono;
+                    state.wake = at.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
+                    return;
+                }
+                Output::Sync(ticket) => state.due = Some(ticket),
+                Output::JobDone { job, report } => drop(state.reports.insert(job, report)),
+                output => state.outgoing.push(output),
+            }
+        }
+    }
+
+    /// Brings what was just written to the durability that is asked for.
+    fn finish<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        durability: Durability,
+    ) -> Result<bool, WriteError> {
+        let stamp = state.node.store_ref().written();
+        let before = state.node.taken_back().map_or(0, |taken| taken.count);
+        state.last_write = Instant::now();
+        state.marked = false;
+        self.settle(&mut state);
+        if durability == Durability::Buffered {
+            return Ok(state.node.store_ref().durable() >= stamp);
+        }
+        loop {
+            if let Some(taken) = state.node.taken_back()
+                && taken.count > before
+                && stamp > taken.kept
+            {
+                return Err(WriteError::TakenBack(taken.reason.clone()));
+            }
+            if state.node.store_ref().durable() >= stamp {
+                return Ok(true);
+            }
+            if let Some(error) = state.node.store_ref().trouble() {
+                return Err(WriteError::NotDurable(error.to_string()));
+            }
+            state.check_open()?;
+            state = if !state.syncing && state.due.is_some() {
+                self.lead(state)
+            } else {
+                self.wait(state)
+            };
+        }
+    }
+
+    /// Waits while far more is written than is durable: a buffered writer cannot outrun the disk.
+    fn unhurried<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, WriteError> {
+        loop {
+            state.check_open()?;
+            let (written, durable) = {
+                let store = state.node.store_ref();
+                (store.written(), store.durable())
+            };
+            let ahead = written.segment == durable.segment
+                && written.offset.saturating_sub(durable.offset) > AHEAD_BYTES_MAX;
+            if !ahead || state.node.store_ref().trouble().is_some() {
+                return Ok(state);
+            }
+            state = if !state.syncing && state.due.is_some() {
+                self.lead(state)
+            } else {
+                self.wait(state)
+            };
+        }
+    }
+
+    /// Syncs what is due, outside the lock, for all who wait.
+    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(ticket) = state.due.take() else { return state };
+        state.syncing = true;
+        drop(state);
+        let result = self.disk.sync(ticket.file);
+        let mut state = locked(&self.state);
+        state.syncing = false;
+        state.node.handle(clock::now(), Input::Synced(ticket, result));
+        self.settle(&mut state);
+        self.changed.notify_all();
+        state
+    }
+
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, PATIENCE);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// One turn of the thread in the background; false once the replica is closed.
+    fn step(&self) -> bool {
+        let mut state = locked(&self.state);
+        if state.closed {
+            return false;
+        }
+        let idle = state.due.is_none() && state.marked;
+        let nap = if idle { PATIENCE } else { MARK_AFTER / 2 };
+        let nap = state.wake.map_or(nap, |wake| wake.min(nap));
+        if !(state.hurry && state.due.is_some()) {
+            let waited = self.changed.wait_timeout(state, nap);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.closed {
+            return false;
+        }
+        if state.due.is_some() && !state.syncing {
+            state.hurry = false;
+            state = self.lead(state);
+        }
+        if state.wake.is_some() {
+            state.node.handle(clock::now(), Input::Tick);
+            self.settle(&mut state);
+        }
+        if !state.marked && state.last_write.elapsed() >= MARK_AFTER && !state.syncing {
+            // A mark that cannot be written is written later, or never: nothing depends on it.
+            let _ = state.node.store().idle_mark();
+            state.marked = true;
+        }
+        true
+    }
+}
+
+/// What this program calls itself towards peers.
+pub(super) fn agent() -> String {
+    format!("kdelta {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// How far writers may be ahead of the disk, in bytes.
+const AHEAD_BYTES_MAX: u32 = 16 << 20;
+/// At how many bytes a segment is sealed.
+const SEGMENT_BYTES: u32 = 8 << 20;
+/// The least memory budget.
+const MEMORY_BYTES_MIN: usize = 16 << 20;
+/// After how long without a write the log says what is durable.
+const MARK_AFTER: Duration = Duration::from_millis(50);
+/// The longest nap of a waiting thread.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,0 +1,4 @@
+//! Kdelta.
+pub use kdelta_engine as engine;
+
+pub mod host;

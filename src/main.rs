@@ -1,0 +1,7 @@
+//! The binary `kdelta`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main(&cli::Local)
+}
