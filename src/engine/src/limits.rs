@@ -103,6 +103,12 @@ pub const ACKED_TIPS_MAX: usize = 1024;
 pub const FORK_SEARCHES_MAX: usize = 64;
 /// Most questions of one search for a fork point: seqs have 64 bits, and the first is a check.
 pub const FORK_QUESTIONS_MAX: usize = 66;
+/// Largest proof of a fork, in bytes: two headers with all their deps, and two vouchers.
+pub const FORK_PROOF_BYTES_MAX: usize = 64 << 10;
+/// Most closed logs that one hello of a session lists; of more, each hello lists others.
+pub const CLOSED_LISTED_MAX: usize = 256;
+/// Most closed logs in one space that are kept. A log that is forked beyond them stays apart.
+pub const CLOSED_LOGS_MAX: usize = 1 << 16;
 /// Longest text in a refusal or farewell, in bytes of UTF-8.
 pub const PEER_TEXT_BYTES_MAX: usize = 256;
 /// Bytes of commits that a peer may have on their way to us before we have applied some.
@@ -117,9 +123,16 @@ const _: () = assert!(CONTROL_FRAME_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(RANGES_BYTES_TARGET + (RANGE_ENTRIES_MAX + 1) * 82 < CONTROL_FRAME_BYTES_MAX);
 const _: () =
     assert!(RANGE_LEAF_LOGS_MAX <= RANGE_ENTRIES_MAX && RANGE_LEAF_LOGS_MAX >= RANGE_SPLIT);
-// The largest hello of a session: its whole frontier and its missing ranges.
-const _: () =
-    assert!(FRONTIER_WHOLE_LOGS_MAX * 82 + MISSING_RANGES_MAX * 60 + 256 < CONTROL_FRAME_BYTES_MAX);
+// The largest hello of a session: its whole frontier, its missing ranges and its closed logs.
+const _: () = assert!(
+    FRONTIER_WHOLE_LOGS_MAX * 82 + MISSING_RANGES_MAX * 60 + CLOSED_LISTED_MAX * 50 + 256
+        < CONTROL_FRAME_BYTES_MAX
+);
+// Two headers of the largest size (their deps, and 256 bytes for all else) and two vouchers.
+const _: () = assert!(
+    2 * (DEPS_MAX * 82 + 256 + PROOF_HASHES_MAX * 32 + 256) + 16 < FORK_PROOF_BYTES_MAX
+        && FORK_PROOF_BYTES_MAX < CONTROL_FRAME_BYTES_MAX
+);
 const _: () = assert!(RUNS_PER_MESSAGE_MAX * 92 + 64 < CONTROL_FRAME_BYTES_MAX);
 const _: () = assert!(ACKED_TIPS_MAX * 82 + 64 < CONTROL_FRAME_BYTES_MAX);
 const _: () = assert!(COMMIT_EVENTS_MAX <= u16::MAX as usize);

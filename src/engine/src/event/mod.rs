@@ -6,7 +6,8 @@
 //! of the deps, may the author write) is checked by the store.
 //!
 //! [`compact`] is the form on disk and wire, [`tree`] the Merkle tree of RFC 6962, and a
-//! [`Voucher`] shows with one signature that a prefix of a log is its author's.
+//! [`Voucher`] shows with one signature that a prefix of a log is its author's, and a [`ForkProof`]
+//! with two that a log has two ends.
 //! All bytes are specified in `docs/FORMAT.md`, chapters 1 to 6.
 
 mod attestation;
@@ -14,6 +15,7 @@ mod commit;
 pub mod compact;
 mod dictionary;
 mod draft;
+mod fork;
 mod header;
 mod leaf;
 mod meta;
@@ -27,6 +29,7 @@ pub use attestation::{Attestation, KeyPair, Voucher, VoucherError};
 pub use commit::Commit;
 pub use dictionary::{Dictionary, Entry};
 pub use draft::{Draft, DraftError};
+pub use fork::{ForkError, ForkProof, ForkSide};
 pub use header::{Genesis, Header, Kind, Mode, SUITE, VERSION};
 pub use leaf::{Content, Event, Skeleton};
 pub use meta::{Meta, Tag};
