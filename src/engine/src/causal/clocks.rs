@@ -112,6 +112,13 @@ impl Clocks {
         Ok(())
     }
 
+    /// Lets `log`, of which nothing is recorded, begin with commit `seq` instead of the first: it
+    /// is a branch of another log, which is to be among the deps of that commit.
+    pub fn begin(&mut self, log: LogId, seq: u64) {
+        let tip = seq.saturating_sub(1);
+        self.tracks.entry(log).or_insert(Track { start: seq.max(1), tip, known: BTreeMap::new() });
+    }
+
     /// Returns the last recorded seq of `log`, 0 if none is.
     pub fn tip(&self, log: &LogId) -> u64 {
         self.tracks.get(log).map_or(0, |track| track.tip)
@@ -445,6 +452,23 @@ mod tests {
         assert_eq!(clocks, before);
         assert_eq!(clocks.known(&log(1), 2, &log(1)), None);
         assert_eq!(clocks.known(&log(2), 1, &log(1)), None);
+    }
+
+    #[test]
+    fn a_branch_begins_where_it_leaves_its_log() {
+        let mut clocks = Clocks::new();
+        for seq in 1..=4 {
+            clocks.record(log(1), seq, &[]).unwrap();
+        }
+        clocks.begin(log(2), 3);
+        assert!(clocks.record(log(2), 1, &[]).is_err());
+        clocks.record(log(2), 3, &[(log(1), 2)]).unwrap();
+        clocks.record(log(2), 4, &[]).unwrap();
+        assert_eq!(clocks.known(&log(2), 4, &log(1)), Some(2));
+        assert_eq!(clocks.known(&log(2), 2, &log(1)), None, "what lies before is in the log");
+        let mut bytes = Vec::new();
+        clocks.encode(&mut bytes);
+        assert_eq!(Clocks::decode(&mut Reader::new(&bytes)), Ok(clocks));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use crate::base::{CommitId, Dot, EventId, Hlc};
 
 /// Where an event stands: its time, its short name and its commit's hash.
 ///
-/// Ordered by (HLC, log id, commit id, index). A commit's HLC is greater than those of its past,
+/// Ordered by (HLC, replica, commit id, index). A commit's HLC is greater than those of its past,
 /// so the order extends causality; it decides only what a reader sees first, never what counts.
+/// The incarnation is left out: branches of a forked log have names that hold here only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// The commit's time.
@@ -27,7 +28,7 @@ impl Stamp {
 
 impl Ord for Stamp {
     fn cmp(&self, other: &Self) -> Ordering {
-        let rank = |s: &Self| (s.hlc, s.dot.log, s.commit, s.dot.index, s.dot.seq);
+        let rank = |s: &Self| (s.hlc, s.dot.log.replica, s.commit, s.dot.index, s.dot);
         rank(self).cmp(&rank(other))
     }
 }

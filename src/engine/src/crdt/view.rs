@@ -92,7 +92,8 @@ impl State {
 
     /// Returns a digest of all live events. Cost: a hash over their ids.
     ///
-    /// A folded counter is named by its count, sum, first and last add for each log.
+    /// A folded counter is named by the count, sum, least place and last add of each replica: how
+    /// the logs of a replica are kept apart here, branches above all, makes no difference.
     pub fn context(&self) -> Hash {
         let mut ids: Vec<_> = self.live.iter().map(|event| event.stamp.event_id()).collect();
         ids.sort_unstable();
@@ -101,13 +102,17 @@ impl State {
         for id in ids {
             out.put_event(&id);
         }
-        for tally in &self.tallies {
-            out.put_log(&tally.log);
-            out.put_u64(tally.count);
-            out.put(&tally.sum.to_le_bytes());
-            out.put_u64(tally.first.0);
-            out.put(&tally.first.1.to_le_bytes());
-            out.put_event(&tally.stamp().event_id());
+        for of_replica in self.tallies.chunk_by(|a, b| a.log.replica == b.log.replica) {
+            let sum: i128 = of_replica.iter().map(|tally| tally.sum).sum();
+            let least = of_replica.iter().map(|tally| tally.first).min().unwrap_or_default();
+            let last = of_replica.iter().max_by_key(|tally| tally.stamp());
+            let Some(last) = last else { continue };
+            out.put(last.log.replica.as_bytes());
+            out.put_u64(of_replica.iter().map(|tally| tally.count).sum());
+            out.put(&sum.to_le_bytes());
+            out.put_u64(least.0);
+            out.put(&least.1.to_le_bytes());
+            out.put_event(&last.stamp().event_id());
         }
         out.0.finish()
     }
