@@ -39,9 +39,18 @@ impl<D: Disk + Clone> Node<D> {
                 return;
             };
             talk.live = Some(next);
+            let closed = self.store.closed_between(&space, from, next);
+            for log in closed {
+                self.send_proof(id, space, &log);
+            }
+            let Some(talk) = self.talk(id, &space) else { return };
             let mut runs: BTreeMap<LogId, Run> = BTreeMap::new();
             for arrived in arrived.iter().filter(|arrived| arrived.space == space) {
                 let (log, seq) = (arrived.tip.log, arrived.tip.seq);
+                // Branches go along with what builds upon them.
+                if arrived.is_branch {
+                    continue;
+                }
                 if !talk.theirs.contains(&log, seq) {
                     let run = runs.entry(log).or_insert(Run { log, after: seq - 1, upto: seq });
                     run.upto = seq;

@@ -6,6 +6,7 @@
 //! no socket, starts no thread and reads no clock.
 
 mod dial;
+mod forks;
 mod io;
 mod jobs;
 mod link;
@@ -19,6 +20,7 @@ mod ticket;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId};
+use crate::event::ForkProof;
 use crate::log::{Disk, Position};
 use crate::store::{Store, WriteError};
 use crate::sync::{Code, Hello, Message};
@@ -64,6 +66,8 @@ pub struct Node<D: Disk> {
     urge: BTreeSet<(LinkId, SpaceId)>,
     /// A sync of the disk is under way: what comes meanwhile makes the next group.
     syncing: bool,
+    /// Proofs of forks that came in and are not acted upon yet, and from which connection.
+    proofs: Vec<(LinkId, ForkProof)>,
     /// Peers that this side's user called by name.
     invited: BTreeSet<ReplicaId>,
     /// How often the disk took back a group, where the log ended then, and why.
@@ -102,6 +106,7 @@ impl<D: Disk + Clone> Node<D> {
             retry_waiting: None,
             urge: BTreeSet::new(),
             syncing: false,
+            proofs: Vec::new(),
             invited: BTreeSet::new(),
             taken_back: None,
         }
@@ -143,6 +148,7 @@ impl<D: Disk + Clone> Node<D> {
             }
             Input::Tick => self.tick(),
         }
+        self.close_forked();
         self.drain_urged();
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::forks::ForkTalk;
 use super::{LinkId, Node, Problem};
 use crate::base::{CommitId, Instant, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
@@ -31,6 +32,7 @@ pub(crate) struct Talk {
     heard: Instant,
     pub(crate) received_events: u64,
     pub(crate) sent_events: u64,
+    pub(crate) forks: ForkTalk,
 }
 
 impl<D: Disk + Clone> Node<D> {
@@ -41,7 +43,8 @@ impl<D: Disk + Clone> Node<D> {
             return;
         };
         let digest = self.store.state_hash(&space).ok().flatten();
-        let pinned = Pinned { digest, frontier, missing: Vec::new() };
+        let closed = self.store.closed_logs(&space).unwrap_or_default();
+        let pinned = Pinned { digest, frontier, missing: Vec::new(), closed };
         let written = self.store.written();
         let (nonce, now) = (self.rng.bytes(), self.now.mono);
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -50,6 +53,7 @@ impl<D: Disk + Clone> Node<D> {
             return;
         }
         talk.session = Some(Session::new(space, pinned, nonce, link.outgoing));
+        talk.forks.asked = false;
         talk.serving.clear();
         talk.heard = now;
         talk.pinned = Some((version, written));
@@ -76,6 +80,8 @@ impl<D: Disk + Clone> Node<D> {
         }
         match message {
             Message::Push { more, bytes, .. } => self.pushed(id, space, more, bytes),
+            Message::AskProofs { logs, .. } => self.proofs_asked(id, space, &logs),
+            Message::Proof { last, bytes, .. } => self.proof_received(id, space, last, &bytes),
             Message::Acked { tips, .. } => {
                 if let Some(talk) = self.talk(id, &space) {
                     tips.iter().for_each(|tip| talk.theirs.advance(tip.log, tip.seq));
@@ -164,7 +170,9 @@ impl<D: Disk + Clone> Node<D> {
                     };
                     self.talk_ended(id, space, Err(problem));
                 }
-                Step::Diverged { .. } | Step::ForkFound { .. } => {}
+                Step::ForkFound { log, seq } => self.show_side(id, space, &log, seq),
+                Step::Unproven => talk.forks.asked = true,
+                Step::Diverged { .. } => {}
             }
         }
     }
@@ -218,7 +226,9 @@ impl<D: Disk + Clone> Node<D> {
                 self.watch_waiting();
                 false
             }
-            Err(error @ (InsertError::Read(_) | InsertError::Log(_))) => {
+            Err(
+                error @ (InsertError::Read(_) | InsertError::Log(_) | InsertError::Unwritten(_)),
+            ) => {
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 false
             }
@@ -320,9 +330,13 @@ impl<D: Disk + Clone> Node<D> {
 
     /// Ends a session: what both sides pinned is on both, or there is a problem.
     fn talk_ended(&mut self, id: LinkId, space: SpaceId, result: Result<(), Problem>) {
+        if result.is_err() && self.goes_on(id, &space) {
+            return self.open_session(id, space);
+        }
         let Some(talk) = self.talk(id, &space) else {
             return self.job_space_done(id, space, Stats::default(), (0, 0), result);
         };
+        talk.forks = ForkTalk::default();
         let stats = talk.session.as_ref().map(Session::stats).unwrap_or_default();
         let events = (talk.received_events, talk.sent_events);
         talk.in_sync = result.is_ok();

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::branches::inner_event;
+use super::tables::Chain;
 use super::tail::{Namespace, rows, table_key};
 use super::{AppendError, Damaged, ReadError, Store};
-use crate::base::{CommitId, LogId, Writer};
+use crate::base::{CommitId, Dot, LogId, Writer};
 use crate::causal::Tip;
-use crate::crdt::{Applied, Stamp, State};
+use crate::crdt::{Applied, Delta, Stamp, State};
 use crate::event::compact::{self, Loose};
-use crate::event::{Commit, Dictionary, Voucher};
+use crate::event::{Commit, Dictionary, ForkProof, Voucher};
 use crate::log::{Disk, LogError, Position, ReadError as LogReadError, RecordKind};
 
 /// The kinds of records that the store writes.
@@ -21,6 +23,8 @@ pub(crate) mod kinds {
     pub(crate) const COMMIT: RecordKind = RecordKind(0x11);
     /// What vouches for the tip of a log.
     pub(crate) const VOUCHER: RecordKind = RecordKind(0x12);
+    /// Two commits of one log under one number.
+    pub(crate) const FORK_PROOF: RecordKind = RecordKind(0x13);
 }
 
 /// Where a commit lies, and its id.
@@ -29,6 +33,13 @@ pub(crate) struct CommitPlace {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
     pub(crate) id: CommitId,
+}
+
+impl CommitPlace {
+    /// Returns where the record begins.
+    pub(crate) fn at(&self) -> Position {
+        Position { segment: self.segment, offset: self.offset }
+    }
 }
 
 impl<D: Disk + Clone> Store<D> {
@@ -41,14 +52,17 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         commit: Arc<Commit>,
     ) -> Result<Position, AppendError> {
+        let chain = self.chain_of(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
+        let deps = self.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
         let segment = self.intern(space_ix, compact::logs(&commit))?;
         let mut body = Vec::with_capacity(commit.header().size as usize + 64);
         let encoded =
             compact::encode(&commit, &self.tail.dictionary, self.base_ms_of(segment)?, &mut body);
         assert!(encoded.is_ok(), "every log that the commit names is interned");
         let position = self.append(kinds::COMMIT, &body)?;
-        self.index_commit(space_ix, position, &commit);
-        self.apply_states(space_ix, &commit);
+        let name = chain.name;
+        self.index_commit(space_ix, position, &commit, chain, &deps);
+        self.apply_states(space_ix, &commit, name);
         Ok(position)
     }
 
@@ -74,20 +88,41 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
-    /// Takes an appended commit into the tail and the tables.
-    pub(crate) fn index_commit(&mut self, space_ix: usize, position: Position, commit: &Commit) {
-        if let Some(table) = self.tables.get_mut(space_ix) {
-            table.record(commit);
-        }
-        self.index_place(space_ix, position, commit);
+    /// Appends a proof that a log is forked. What follows from it is done elsewhere.
+    pub(crate) fn append_proof(&mut self, proof: &ForkProof) -> Result<Position, AppendError> {
+        let mut body = Vec::new();
+        proof.encode(&mut body);
+        self.append(kinds::FORK_PROOF, &body)
     }
 
-    /// Takes the place of a commit that the tables know into the tail.
-    pub(crate) fn index_place(&mut self, space_ix: usize, position: Position, commit: &Commit) {
-        self.tail.segment = Some(position.segment);
-        self.tail.insert(position.offset, commit, rows(space_ix, commit));
+    /// Takes an appended commit into the tail and the tables.
+    pub(crate) fn index_commit(
+        &mut self,
+        space_ix: usize,
+        position: Position,
+        commit: &Commit,
+        chain: Chain,
+        deps: &[(LogId, u64)],
+    ) {
+        let name = chain.name;
         if let Some(table) = self.tables.get_mut(space_ix) {
-            table.place(&commit.log(), commit.seq(), position.segment);
+            table.record(commit, chain, deps);
+        }
+        self.index_place(space_ix, position, commit, name);
+    }
+
+    /// Takes the place of a commit that the tables know, under its inner name, into the tail.
+    pub(crate) fn index_place(
+        &mut self,
+        space_ix: usize,
+        position: Position,
+        commit: &Commit,
+        name: LogId,
+    ) {
+        self.tail.segment = Some(position.segment);
+        self.tail.insert(position.offset, commit, name, rows(space_ix, commit));
+        if let Some(table) = self.tables.get_mut(space_ix) {
+            table.place(&name, commit.seq(), position.segment);
         }
     }
 
@@ -95,23 +130,24 @@ impl<D: Disk + Clone> Store<D> {
     ///
     /// A key that is not in the cache gets in if its state before the commit is at hand; others are
     /// folded when asked for.
-    fn apply_states(&mut self, space_ix: usize, commit: &Commit) {
-        for (index, event) in commit.events().iter().enumerate() {
+    fn apply_states(&mut self, space_ix: usize, commit: &Commit, name: LogId) {
+        for (index, event) in (0_u16..).zip(commit.events()) {
             let Some(key) = event.key() else { continue };
             let row = table_key(space_ix, Namespace::Key, key.as_bytes());
             let Some(mut state) = self.cache.take(&row).or_else(|| self.before(space_ix, &row))
             else {
                 continue;
             };
-            #[expect(clippy::cast_possible_truncation, reason = "at most 4096 events")]
-            let dot = commit.dot(index as u16);
+            let Some(table) = self.tables.get(space_ix) else { continue };
+            let supersedes = inner_event(table, (name, commit.seq()), event);
+            let dot = Dot { log: name, ..commit.dot(index) };
             let changed = Arc::make_mut(&mut state);
             let applied = match event.delta() {
                 Some((_, delta)) => {
                     let stamp = Stamp { hlc: commit.hlc(), dot, commit: commit.id() };
-                    changed.apply(&stamp, &delta)
+                    changed.apply(&stamp, &Delta { supersedes, ..delta })
                 }
-                None => changed.supersede(&dot, &event.skeleton.supersedes),
+                None => changed.supersede(&dot, &supersedes),
             };
             if applied != Applied::Refold {
                 self.cache.insert(row, state);
@@ -179,22 +215,25 @@ impl<D: Disk + Clone> Store<D> {
             return Ok(commit);
         }
         let (body, _) = self.commit_record(segment, offset)?;
-        let commit = self.loose(segment, &body).map_err(|error| match error {
+        let commit = self.loose(position, &body).map_err(|error| match error {
             ReadError::Damaged(_) => ReadError::Damaged(Damaged { segment, offset }),
             error => error,
         })?;
-        let commit = Arc::new(commit);
+        let commit = Arc::new(commit.ok_or(ReadError::UnknownEvent)?);
         self.recent.borrow_mut().insert(position, Arc::clone(&commit), body.len());
         Ok(commit)
     }
 
-    /// Takes the body of a commit's record apart.
-    pub(crate) fn loose(&self, segment: u64, body: &[u8]) -> Result<Loose, ReadError> {
+    /// Takes the body of a commit's record apart and puts it into inner names; none if the commit
+    /// does not count.
+    pub(crate) fn loose(&self, at: Position, body: &[u8]) -> Result<Option<Loose>, ReadError> {
+        let segment = at.segment;
         let base_ms = self.base_ms_of(segment)?;
-        self.with_dictionary(segment, |dictionary| {
+        let loose = self.with_dictionary(segment, |dictionary| {
             compact::read(body, dictionary, base_ms)
                 .map_err(|_| ReadError::Damaged(Damaged { segment, offset: 0 }))
-        })?
+        })??;
+        self.inner(at, loose)
     }
 
     /// Reads a commit with everything that its hash covers, and checks the hash.
@@ -207,7 +246,7 @@ impl<D: Disk + Clone> Store<D> {
         let place = self.commit_place(space_ix, log, seq)?.ok_or(ReadError::UnknownEvent)?;
         let damaged = || Damaged { segment: place.segment, offset: place.offset };
         let (body, base_ms) = self.commit_record(place.segment, place.offset)?;
-        let ids = |log: &LogId, seq: u64| self.commit_id(space_ix, log, seq).ok();
+        let ids = |log: &LogId, seq: u64| self.noted_id(space_ix, place.segment, log, seq);
         let commit = self.with_dictionary(place.segment, |dictionary| {
             compact::decode(&body, dictionary, base_ms, &ids)
                 .map_err(|_| ReadError::Damaged(damaged()))
@@ -215,6 +254,20 @@ impl<D: Disk + Clone> Store<D> {
         // The id comes from the index: bytes that rotted in a way the checksum missed, or an index
         // that names the wrong record, end here and go to no peer.
         if commit.id() == place.id { Ok(commit) } else { Err(ReadError::Damaged(damaged())) }
+    }
+
+    /// Returns the id that a record of the segment leaves out where it names a commit: of several
+    /// under one number, that of the first in the segment (FORMAT 6.1).
+    fn noted_id(&self, space_ix: usize, segment: u64, log: &LogId, seq: u64) -> Option<CommitId> {
+        let table = self.table(space_ix).ok()?;
+        if !table.is_suspect(log, seq) {
+            return self.commit_id(space_ix, log, seq).ok();
+        }
+        let places = table.branches(log).filter_map(|branch| {
+            let place = self.commit_place(space_ix, &branch.log, seq).ok()??;
+            (place.segment == segment).then_some((place.offset, place.id))
+        });
+        places.min().map(|(_, id)| id)
     }
 
     fn commit_record(&self, segment: u64, offset: u32) -> Result<(Vec<u8>, u64), ReadError> {

@@ -25,21 +25,62 @@ pub struct Run {
 }
 
 /// The parts of logs that are still to be sent, in causal order over all of them.
+///
+/// What they need of the branches of forked logs comes with them, unasked: just before what builds
+/// upon it, as it counts for nobody without that.
 #[derive(Debug, Default)]
 pub struct Serving {
     runs: Vec<(Run, Option<Commit>)>,
+    /// How far each branch was sent or is known to be there, and its next commit.
+    branches: BTreeMap<LogId, (u64, Option<Commit>)>,
+    /// Whether the above says what the peer had of branches at the start.
+    begun: bool,
+}
+
+/// What is to be sent next: the next commit of a run, or of a branch.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Run(usize),
+    Branch(LogId),
 }
 
 impl Serving {
     /// Starts to serve `runs`.
     pub fn new(runs: impl IntoIterator<Item = Run>) -> Self {
         let runs = runs.into_iter().filter(|run| run.after < run.upto);
-        Self { runs: runs.map(|run| (run, None)).collect() }
+        Self { runs: runs.map(|run| (run, None)).collect(), ..Self::default() }
     }
 
     /// Tells whether all was sent.
     pub fn is_done(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    fn slot(&mut self, next: Next) -> Option<&mut Option<Commit>> {
+        match next {
+            Next::Run(at) => self.runs.get_mut(at).map(|(_, slot)| slot),
+            Next::Branch(name) => self.branches.get_mut(&name).map(|(_, slot)| slot),
+        }
+    }
+
+    /// Takes note that the commit with that seq was taken out of its slot and is sent; returns the
+    /// inner name of its log.
+    fn sent(&mut self, next: Next, seq: u64) -> LogId {
+        match next {
+            Next::Run(at) => {
+                let Some((run, _)) = self.runs.get_mut(at) else { return LogId::default() };
+                run.after = seq;
+                let (log, done) = (run.log, run.after >= run.upto);
+                if done {
+                    self.runs.swap_remove(at);
+                }
+                log
+            }
+            Next::Branch(name) => {
+                self.branches.insert(name, (seq, None));
+                name
+            }
+        }
     }
 }
 
@@ -122,21 +163,28 @@ impl<D: Disk + Clone> Store<D> {
         let mut base_ms = None;
         let mut dictionary = Dictionary::default();
         let mut bodies: Vec<Vec<u8>> = Vec::new();
-        let mut last: BTreeMap<LogId, u64> = BTreeMap::new();
+        // Of each log, the inner name and tip of what is in the chunk.
+        let mut last: BTreeMap<LogId, (LogId, Tip)> = BTreeMap::new();
+        let mut before = None;
         let mut bytes = 0;
         let mut events = 0;
         while bodies.len() < limits::CHUNK_COMMITS_MAX {
-            let Some(at) = self.earliest(space_ix, serving)? else { break };
-            let Some((run, slot)) = serving.runs.get_mut(at) else { break };
-            let Some(commit) = slot.take() else { break };
+            let Some(next) = self.next_commit(space_ix, serving)? else { break };
+            let Some(commit) = serving.slot(next).and_then(Option::take) else { break };
             let size = commit.header().size as usize + 128;
-            if bytes > 0 && bytes + size > bytes_max {
-                *slot = Some(commit);
+            let log = commit.log();
+            // One voucher a log: what it vouches for ends where something may build upon it.
+            let follows = last.get(&log).is_none_or(|(_, tip)| tip.id == commit.prev());
+            let parted = matches!(next, Next::Branch(_)) && last.contains_key(&log);
+            if bytes > 0 && bytes + size > bytes_max || !follows || parted && before != Some(log) {
+                if let Some(slot) = serving.slot(next) {
+                    *slot = Some(commit);
+                }
                 break;
             }
             bytes += size;
-            run.after = commit.seq();
-            let done = run.after >= run.upto;
+            before = Some(log);
+            let name = serving.sent(next, commit.seq());
             // A log that is only named has no base, so that the ids of its commits are written out.
             dictionary.intern(*space, commit.log(), commit.seq() - 1, commit.prev());
             for log in compact::logs(&commit) {
@@ -149,12 +197,9 @@ impl<D: Disk + Clone> Store<D> {
             if let Some(ix) = dictionary.find(space, &commit.log()) {
                 dictionary.note(ix, commit.seq(), commit.id());
             }
-            last.insert(commit.log(), commit.seq());
+            last.insert(log, (name, commit.tip()));
             events += commit.events().len() as u64;
             bodies.push(body);
-            if done {
-                serving.runs.swap_remove(at);
-            }
         }
         if bodies.is_empty() {
             return Ok(None);
@@ -171,10 +216,57 @@ impl<D: Disk + Clone> Store<D> {
             out.put_bytes(body);
         }
         out.put_len(last.len());
-        for (log, seq) in last {
-            self.voucher(space_ix, &log, seq)?.encode(&mut out);
+        for (name, tip) in last.into_values() {
+            self.voucher(space_ix, &name, tip.seq)?.encode(&mut out);
         }
         Ok(Some(Outgoing { bytes: out, events }))
+    }
+
+    /// Returns what is to be sent next; its slot is filled.
+    fn next_commit(
+        &mut self,
+        space_ix: usize,
+        serving: &mut Serving,
+    ) -> Result<Option<Next>, ReadError> {
+        let Some(at) = self.earliest(space_ix, serving)? else { return Ok(None) };
+        if self.table(space_ix)?.is_unforked() {
+            return Ok(Some(Next::Run(at)));
+        }
+        let Some((run, Some(commit))) = serving.runs.get(at) else { return Ok(None) };
+        let (log, seq) = (run.log, commit.seq());
+        self.begin_branches(space_ix, serving)?;
+        let mut earliest = None;
+        for branch in self.table(space_ix)?.logs().filter(|log| log.is_branch()) {
+            let needed = self.table(space_ix)?.clocks.known(&log, seq, &branch.log).unwrap_or(0);
+            let (sent, slot) =
+                serving.branches.entry(branch.log).or_insert((branch.first - 1, None));
+            if *sent >= needed {
+                continue;
+            }
+            let next = match slot.take() {
+                Some(next) => next,
+                None => self.whole_commit(space_ix, &branch.log, *sent + 1)?,
+            };
+            let at = (next.hlc(), branch.log);
+            *slot = Some(next);
+            earliest = earliest.into_iter().chain([at]).min();
+        }
+        Ok(Some(earliest.map_or(Next::Run(at), |(_, name)| Next::Branch(name))))
+    }
+
+    /// Takes note of what the peer has of branches: all that its part of each run builds upon.
+    fn begin_branches(&self, space_ix: usize, serving: &mut Serving) -> Result<(), ReadError> {
+        if std::mem::replace(&mut serving.begun, true) {
+            return Ok(());
+        }
+        let table = self.table(space_ix)?;
+        for branch in table.logs().filter(|log| log.is_branch()) {
+            let known = |run: &Run| table.clocks.known(&run.log, run.after, &branch.log);
+            let known = serving.runs.iter().filter_map(|(run, _)| known(run)).max();
+            let sent = known.unwrap_or(0).max(branch.first - 1);
+            serving.branches.insert(branch.log, (sent, None));
+        }
+        Ok(())
     }
 
     /// Returns the run whose next commit has the least stamp; reads what is needed to tell.
@@ -203,7 +295,7 @@ impl<D: Disk + Clone> Store<D> {
         Ok(next.min().map(|(_, at)| at))
     }
 
-    /// Returns what vouches for the prefix of a log that ends at `seq`.
+    /// Returns what vouches for the prefix of a log or branch that ends at `seq`.
     pub(crate) fn voucher(
         &mut self,
         space_ix: usize,
@@ -224,7 +316,7 @@ impl<D: Disk + Clone> Store<D> {
                 }
                 voucher
             }
-            None => return Err(ReadError::Unvouched),
+            None => return self.voucher_before_fork(space_ix, log, seq),
         };
         if seq == tip.seq {
             return Ok(held);
@@ -240,6 +332,41 @@ impl<D: Disk + Clone> Store<D> {
         };
         let proof = proof.map_err(|_| ReadError::Unvouched)?;
         Ok(Voucher { attestation: held.attestation, proof })
+    }
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// Returns what vouches for a part of a closed log before its fork, if all of that is here: the
+    /// proof of the fork has a voucher for the commit after it.
+    fn voucher_before_fork(
+        &self,
+        space_ix: usize,
+        log: &LogId,
+        seq: u64,
+    ) -> Result<Voucher, ReadError> {
+        let table = self.table(space_ix)?;
+        let entry = table.log(log).ok_or(ReadError::UnknownEvent)?;
+        let proof = self.fork_proof(&table.id, log).map_err(|_| ReadError::Unvouched)?;
+        if entry.seq + 1 != proof.seq() || entry.id != proof.prev() {
+            return Err(ReadError::Unvouched);
+        }
+        let [side, _] = proof.sides();
+        let Voucher { attestation, proof: hashes } = side.voucher();
+        let mut tree = entry.tree.clone();
+        tree.append(&side.tip().id);
+        let beyond = (side.tip().seq - 1, side.tip().id);
+        let ids = |index: u64| {
+            let own = || self.commit_id(space_ix, log, index + 1).ok();
+            if index == beyond.0 { Some(beyond.1) } else { own() }
+        };
+        let (prefix, size) = (tree.size(), attestation.seq);
+        let proof = if prefix == size {
+            tree.proof(seq - 1, size, &ids)
+        } else {
+            tree.extend_proof(seq - 1, PrefixProof { prefix, size, hashes }, &ids)
+        };
+        let proof = proof.map_err(|_| ReadError::Unvouched)?;
+        Ok(Voucher { attestation: attestation.clone(), proof })
     }
 }
 

@@ -211,4 +211,7 @@ pub enum InsertError {
     /// The log takes no more.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The store cannot be written.
+    #[error("the commits cannot be stored: {0}")]
+    Unwritten(String),
 }

@@ -22,12 +22,24 @@ impl<D: Disk + Clone> Store<D> {
         }
         let mut bytes = Vec::new();
         bytes.put(&space.0);
-        bytes.put_len(table.logs().count());
-        for tip in table.frontier() {
+        let frontier = table.frontier();
+        bytes.put_len(frontier.len());
+        for tip in frontier {
             tip.encode(&mut bytes);
         }
-        // No log is closed in an open space without forks.
-        bytes.put_len(0);
+        // Of a closed log also where it is forked, and the tips of what counts of its branches.
+        bytes.put_len(table.closed_logs().count());
+        for (log, closed) in table.closed_logs() {
+            bytes.put_log(&log);
+            bytes.put_varint(closed.seq);
+            let mut tips: Vec<_> = table.branches(&log).map(|branch| branch.tip()).collect();
+            tips.sort_unstable();
+            bytes.put_len(tips.len());
+            for tip in tips {
+                bytes.put_varint(tip.seq);
+                bytes.put(&tip.id.0);
+            }
+        }
         Ok(Some(crate::base::sha256("kdelta/state/1", &[&bytes])))
     }
 

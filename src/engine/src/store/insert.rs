@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::chunk::Chunk;
 use super::{InsertError, ReadError, Store};
-use crate::base::{CommitId, HlcClock, LogId, Now, SpaceId};
+use crate::base::{CommitId, Hlc, HlcClock, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::crdt::Supersedes;
 use crate::event::{Commit, Kind};
@@ -46,17 +46,21 @@ impl<D: Disk + Clone> Store<D> {
         let tips: BTreeMap<LogId, Tip> = tips.collect();
         let mut inserted = Inserted { tips: tips.into_values().collect(), ..Inserted::default() };
         for (log, tip) in &last {
-            if let Some(voucher) = chunk.vouchers.get(log) {
+            let suspect = self.table(space_ix)?.is_suspect(log, tip.seq);
+            if let Some(voucher) = chunk.vouchers.get(log).filter(|_| !suspect) {
                 self.append_voucher(space_ix, *tip, voucher.clone())?;
             }
         }
         for commit in chunk.commits {
-            if !last.contains_key(&commit.log())
-                || commit.seq() <= self.seq(space_ix, &commit.log())
-            {
-                continue;
+            let Some(end) = last.get(&commit.log()) else { continue };
+            if self.table(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
+                if self.locate(space_ix, &commit.tip())?.is_none() {
+                    let voucher = chunk.vouchers.get(&end.log).filter(|_| *end == commit.tip());
+                    self.hold_suspect(space_ix, Arc::new(commit), voucher.cloned())?;
+                }
+            } else if commit.seq() > self.seq(space_ix, &commit.log()) {
+                self.take(now, space_ix, Arc::new(commit), &mut inserted)?;
             }
-            self.take(now, space_ix, Arc::new(commit), &mut inserted)?;
         }
         self.take_waiting(now, space_ix, &mut inserted)?;
         inserted.waiting = self.waiting.len();
@@ -84,25 +88,24 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         chunk: &Chunk,
     ) -> Result<BTreeMap<LogId, Tip>, InsertError> {
+        let table = self.table(space_ix)?;
         let mut last: BTreeMap<LogId, Tip> = BTreeMap::new();
         for commit in &chunk.commits {
-            last.insert(commit.log(), commit.tip());
+            let tip = commit.tip();
+            let held = table.log(&tip.log);
+            if held.is_some_and(|held| held.seq == tip.seq && held.id != tip.id) {
+                return Err(InsertError::Fork { log: tip.log, seq: tip.seq });
+            }
+            last.insert(tip.log, tip);
         }
-        last.retain(|log, tip| tip.seq > self.seq(space_ix, log));
+        for (log, tip) in std::mem::take(&mut last) {
+            if self.is_new(space_ix, &tip)? {
+                last.insert(log, tip);
+            }
+        }
         for base in &chunk.bases {
             let Some(tip) = last.get(&base.log) else { continue };
-            let ours = self.seq(space_ix, &base.log);
-            if base.seq > ours && !self.waits(space_ix, base) {
-                return Err(InsertError::Gap { log: base.log, seq: base.seq + 1 });
-            }
-            let known = match base.seq {
-                0 => CommitId::ZERO,
-                seq if seq <= ours => self.commit_id(space_ix, &base.log, seq)?,
-                _ => base.id,
-            };
-            if known != base.id {
-                return Err(InsertError::Fork { log: base.log, seq: base.seq });
-            }
+            self.check_base(space_ix, base)?;
             let voucher = chunk.vouchers.get(&base.log);
             let voucher = voucher.ok_or(InsertError::NoVoucher { log: base.log })?;
             voucher
@@ -110,6 +113,39 @@ impl<D: Disk + Clone> Store<D> {
                 .map_err(|error| InsertError::Unvouched { log: base.log, error })?;
         }
         Ok(last)
+    }
+
+    /// Tells whether a commit is not here yet.
+    fn is_new(&self, space_ix: usize, tip: &Tip) -> Result<bool, InsertError> {
+        let table = self.table(space_ix)?;
+        if table.is_suspect(&tip.log, tip.seq) {
+            return Ok(self.locate(space_ix, tip)?.is_none());
+        }
+        if tip.seq > table.seq(&tip.log) {
+            return Ok(true);
+        }
+        if self.commit_id(space_ix, &tip.log, tip.seq)? != tip.id {
+            return Err(InsertError::Fork { log: tip.log, seq: tip.seq });
+        }
+        Ok(false)
+    }
+
+    /// Checks that what comes after `base` continues what is here, or what waits.
+    fn check_base(&self, space_ix: usize, base: &Tip) -> Result<(), InsertError> {
+        let (log, seq) = (base.log, base.seq);
+        let gap = InsertError::Gap { log, seq: seq + 1 };
+        let table = self.table(space_ix)?;
+        if table.is_suspect(&log, seq) {
+            let waits = self.waiting.suspect(space_ix, &base.id).is_some();
+            let here = waits || self.locate(space_ix, base)?.is_some();
+            return if here { Ok(()) } else { Err(gap) };
+        }
+        let ours = table.seq(&log);
+        if seq > ours {
+            return if self.waits(space_ix, base) { Ok(()) } else { Err(gap) };
+        }
+        let known = if seq == 0 { CommitId::ZERO } else { self.commit_id(space_ix, &log, seq)? };
+        if known == base.id { Ok(()) } else { Err(InsertError::Fork { log, seq }) }
     }
 
     /// Returns how many commits wait for their deps or their time.
@@ -128,7 +164,7 @@ impl<D: Disk + Clone> Store<D> {
         commit: Arc<Commit>,
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
-        match self.ready(now, space_ix, &commit)? {
+        match self.ready(now, space_ix, &commit, inserted)? {
             Ok(()) => {
                 inserted.commits += 1;
                 inserted.events += commit.events().len() as u64;
@@ -165,7 +201,7 @@ impl<D: Disk + Clone> Store<D> {
                     let Some(commit) = self.waiting.get(space_ix, log, next).cloned() else {
                         break;
                     };
-                    let ready = self.ready(now, space_ix, &commit);
+                    let ready = self.ready(now, space_ix, &commit, inserted);
                     if matches!(ready, Ok(Err(_))) {
                         break;
                     }
@@ -181,23 +217,22 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
-    /// Tells whether a commit can be applied now.
+    /// Tells whether a commit can be applied now; suspects in its past count from then on.
     fn ready(
         &mut self,
         now: Now,
         space_ix: usize,
         commit: &Commit,
+        inserted: &mut Inserted,
     ) -> Result<Result<(), NotReady>, InsertError> {
         if commit.seq() != self.seq(space_ix, &commit.log()) + 1 {
             return Ok(Err(NotReady::Missing));
         }
-        for dep in commit.deps() {
-            if dep.seq > self.seq(space_ix, &dep.log) {
-                return Ok(Err(NotReady::Missing));
-            }
-        }
         if let Err(error) = HlcClock::check(commit.hlc(), now.wall) {
             return Ok(Err(NotReady::Early(error)));
+        }
+        if !self.vouch_past(space_ix, commit, inserted)? {
+            return Ok(Err(NotReady::Missing));
         }
         self.check_past(space_ix, commit)?;
         Ok(Ok(()))
@@ -205,53 +240,95 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Checks what the format demands of a commit and its past: stamps grow, deps are what they
     /// say, and nothing is superseded that the author had not seen (FORMAT 4).
-    fn check_past(&mut self, space_ix: usize, commit: &Commit) -> Result<(), InsertError> {
+    pub(crate) fn check_past(
+        &mut self,
+        space_ix: usize,
+        commit: &Commit,
+    ) -> Result<(), InsertError> {
         let (log, seq) = (commit.log(), commit.seq());
         let invalid = |reason| InsertError::Invalid { log, seq, reason };
-        let table = self.tables.get(space_ix).ok_or(ReadError::UnknownSpace)?;
-        let prev = table.log(&log);
-        if prev.is_some_and(|prev| prev.hlc >= commit.hlc()) {
+        let chain = self.chain_of(space_ix, commit)?.ok_or(ReadError::UnknownEvent)?;
+        let before = match chain.begins {
+            Some(beginning) => beginning.base,
+            None => (seq > 1).then_some((chain.name, seq - 1)),
+        };
+        let (prev, prev_hlc) = match before {
+            Some((name, at)) => self.commit_at_seq(space_ix, &name, at)?,
+            None => (CommitId::ZERO, Hlc::default()),
+        };
+        if before.is_some() && prev_hlc >= commit.hlc() {
             return Err(invalid("its stamp is not after that of the commit before it"));
         }
+        let table = self.table(space_ix)?;
         if (commit.kind() == Kind::Genesis) != (SpaceId(commit.id().0) == table.id) {
             return Err(invalid("it is not this space's genesis"));
         }
-        if prev.map_or(CommitId::ZERO, |prev| prev.id) != commit.prev() {
+        if prev != commit.prev() {
             return Err(InsertError::Fork { log, seq: seq - 1 });
         }
-        for dep in commit.deps() {
-            if self.commit_id(space_ix, &dep.log, dep.seq)? != dep.id {
+        let deps = self.inner_deps(space_ix, commit)?.ok_or(ReadError::UnknownEvent)?;
+        for (dep, (name, at)) in commit.deps().iter().zip(&deps) {
+            let (id, hlc) = self.commit_at_seq(space_ix, name, *at)?;
+            if id != dep.id {
                 return Err(InsertError::Fork { log: dep.log, seq: dep.seq });
             }
-            if self.commit_hlc(space_ix, &dep.log, dep.seq)? >= commit.hlc() {
+            if hlc >= commit.hlc() {
                 return Err(invalid("its stamp is not after that of a dep"));
             }
         }
-        let table = self.tables.get(space_ix).ok_or(ReadError::UnknownSpace)?;
-        let deps: Vec<(LogId, u64)> = commit.deps().iter().map(|d| (d.log, d.seq)).collect();
+        let heads: Vec<(LogId, u64)> = before.into_iter().chain(deps).collect();
+        if self.supersedes_only_past(space_ix, commit, &heads)? {
+            Ok(())
+        } else {
+            Err(invalid("it supersedes what its author had not seen"))
+        }
+    }
+
+    /// Tells whether all that a commit's events supersede lies in the past of `heads`, which are
+    /// what the commit follows.
+    fn supersedes_only_past(
+        &self,
+        space_ix: usize,
+        commit: &Commit,
+        heads: &[(LogId, u64)],
+    ) -> Result<bool, ReadError> {
+        let (log, seq) = (commit.log(), commit.seq());
+        let table = self.table(space_ix)?;
+        let knows = |name: &LogId, at: u64| {
+            heads.iter().any(|(head, head_seq)| {
+                table.clocks.is_past((name, at), (head, *head_seq)).unwrap_or(false)
+            })
+        };
         let in_past = |of: &LogId, at: u64| {
             if *of == log {
                 return at < seq;
             }
-            let before = (seq > 1).then_some((log, seq - 1));
-            before.iter().chain(&deps).any(|(head, head_seq)| {
-                table.clocks.is_past((of, at), (head, *head_seq)).unwrap_or(false)
-            })
-        };
-        for (index, event) in commit.events().iter().enumerate() {
-            let holds = match &event.skeleton.supersedes {
-                Supersedes::Dots(dots) => dots.iter().all(|dot| {
-                    let own = dot.log == log && dot.seq == seq;
-                    if own { usize::from(dot.index) < index } else { in_past(&dot.log, dot.seq) }
-                }),
-                Supersedes::Cut(cut) => {
-                    cut.iter().all(|(of, at)| (*of == log && *at == seq) || in_past(of, *at))
-                }
-            };
-            if !holds {
-                return Err(invalid("it supersedes what its author had not seen"));
+            if !table.is_suspect(of, at) {
+                return knows(of, at);
             }
+            table.branches(of).any(|branch| branch.first <= at && knows(&branch.log, at))
+        };
+        Ok((0_u16..).zip(commit.events()).all(|(index, event)| match &event.skeleton.supersedes {
+            Supersedes::Dots(dots) => dots.iter().all(|dot| {
+                let own = dot.log == log && dot.seq == seq;
+                if own { dot.index < index } else { in_past(&dot.log, dot.seq) }
+            }),
+            Supersedes::Cut(cut) => {
+                cut.iter().all(|(of, at)| (*of == log && *at == seq) || in_past(of, *at))
+            }
+        }))
+    }
+
+    /// Returns id and stamp of a commit that counts, by inner name.
+    fn commit_at_seq(
+        &self,
+        space_ix: usize,
+        name: &LogId,
+        seq: u64,
+    ) -> Result<(CommitId, Hlc), ReadError> {
+        if let Some(last) = self.table(space_ix)?.log(name).filter(|last| last.seq == seq) {
+            return Ok((last.id, last.hlc));
         }
-        Ok(())
+        Ok((self.commit_id(space_ix, name, seq)?, self.commit_hlc(space_ix, name, seq)?))
     }
 }

@@ -112,10 +112,7 @@ impl<D: Disk + Clone> Store<D> {
         for places in self.places(row)? {
             all.extend(self.events(space_ix, row, &places)?);
         }
-        all.sort_by_key(|found| {
-            let stamp = &found.stamp;
-            (stamp.hlc, stamp.dot.log, stamp.dot.seq, stamp.dot.index)
-        });
+        all.sort_by_key(|found| found.stamp);
         Ok(all)
     }
 
@@ -223,14 +220,18 @@ impl<D: Disk + Clone> Store<D> {
         Ok(events)
     }
 
-    /// Returns the id of a commit that was applied.
+    /// Returns the id of a commit that was applied; of a branch also those before it began.
     pub(crate) fn commit_id(
         &self,
         space_ix: usize,
         log: &LogId,
         seq: u64,
     ) -> Result<CommitId, ReadError> {
-        let place = self.commit_place(space_ix, log, seq)?.ok_or(ReadError::UnknownEvent)?;
+        let (table, mut name) = (self.table(space_ix)?, *log);
+        while let Some(branch) = table.log(&name).filter(|branch| seq < branch.first) {
+            name = branch.base.ok_or(ReadError::UnknownEvent)?.0;
+        }
+        let place = self.commit_place(space_ix, &name, seq)?.ok_or(ReadError::UnknownEvent)?;
         Ok(place.id)
     }
 }

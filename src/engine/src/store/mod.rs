@@ -8,10 +8,12 @@
 //! Nothing here waits for a disk sync, talks to a peer or knows a clock.
 
 mod apply;
+mod branches;
 mod cache;
 mod chunk;
 mod durable;
 mod error;
+mod forks;
 mod hash;
 mod insert;
 mod load;
@@ -24,6 +26,8 @@ mod repair;
 mod seal;
 pub mod sidecar;
 mod spaces;
+mod survey;
+mod suspects;
 mod tables;
 mod tags;
 mod tail;

@@ -7,13 +7,14 @@ use super::apply::kinds;
 use super::cache::{Cache, Recent};
 use super::local::{Local, LocalError};
 use super::seal::Sealed;
-use super::tables::{SpaceTable, Tables};
+use super::survey::Counted;
+use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
 use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
-use crate::base::{CommitId, Hash, Now, Reader, Rng};
+use crate::base::{CommitId, Hash, LogId, Now, Reader, Rng};
 use crate::causal::Tip;
-use crate::event::{Commit, KeyPair, Voucher, compact};
+use crate::event::{Commit, ForkProof, KeyPair, Voucher, compact};
 use crate::log::{
     DamageKind, Disk, FileId, FileKind, Log, LogOptions, Moved, Position, Record, Recovery,
 };
@@ -102,20 +103,44 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Forgets what the log took back, by reading again what it holds.
     pub(crate) fn reload(&mut self) -> Result<(), ReadError> {
+        self.forget();
+        self.load()?;
+        Ok(())
+    }
+
+    /// Forgets everything that is derived from the log.
+    fn forget(&mut self) {
         self.tables.clear();
         self.tail = Tail::default();
         self.sealed.clear();
         self.cache = Cache::new(self.options.memory_bytes / 2);
         self.recent = RefCell::new(Recent::new(self.options.memory_bytes / 16));
         self.asides.clear();
-        self.load()?;
-        Ok(())
     }
 
     /// Fills tables, sidecars and tail from the log.
     fn load(&mut self) -> Result<(u64, u64), ReadError> {
-        let segments = self.log.segments();
-        for segment in segments.iter().filter(|segment| segment.sealed) {
+        self.open_sidecars();
+        let before: u64 = self.tables.iter().map(|table| table.events).sum();
+        let (before, rebuilt) = match self.replay_rest(None)? {
+            Some(rebuilt) => (before, rebuilt),
+            None => {
+                // A fork was met: what counts of it must be known before anything is replayed.
+                self.forget();
+                self.open_sidecars();
+                let counted = self.survey()?;
+                let before = self.tables.iter().map(|table| table.events).sum();
+                (before, self.replay_rest(Some(&counted))?.unwrap_or_default())
+            }
+        };
+        let after: u64 = self.tables.iter().map(|table| table.events).sum();
+        Ok((after - before, rebuilt))
+    }
+
+    /// Opens the sidecars up to the first that is missing, damaged or not to be trusted, and takes
+    /// the newest tables.
+    fn open_sidecars(&mut self) {
+        for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
             // What was built from a damaged segment says too little.
             if self.damaged_places.contains(&segment.number) {
                 break;
@@ -125,7 +150,12 @@ impl<D: Disk + Clone> Store<D> {
                 Err(_) => break,
             }
         }
-        // The newest tables that can be read; without any, everything is replayed.
+        self.take_tables();
+    }
+
+    /// Takes the newest tables that can be read from the sidecars; without any, all is replayed.
+    pub(crate) fn take_tables(&mut self) {
+        self.tables.clear();
         while let Some(sealed) = self.sealed.last() {
             match sealed.tables() {
                 Ok(tables) => {
@@ -138,21 +168,26 @@ impl<D: Disk + Clone> Store<D> {
         let known = self.tables.len();
         let missing = self.local.spaces.iter().skip(known).map(|space| SpaceTable::new(space.id));
         self.tables.extend(missing);
-        let before: u64 = self.tables.iter().map(|table| table.events).sum();
+    }
+
+    /// Replays the segments that have no sidecar, and returns how many sidecars were built; none if
+    /// a fork was met and `counted` does not say what counts of it.
+    fn replay_rest(&mut self, counted: Option<&Counted>) -> Result<Option<u64>, ReadError> {
         let mut rebuilt = 0;
-        for segment in segments.iter().skip(self.sealed.len()) {
-            self.replay(segment.number)?;
+        for segment in self.log.segments().iter().skip(self.sealed.len()) {
+            if !self.replay(segment.number, counted)? {
+                return Ok(None);
+            }
             if segment.sealed {
                 self.index_sealed(segment.number, segment.sha)?;
                 rebuilt += 1;
             }
         }
-        let after: u64 = self.tables.iter().map(|table| table.events).sum();
-        Ok((after - before, rebuilt))
+        Ok(Some(rebuilt))
     }
 
-    /// Takes the records of one segment into tables and tail.
-    fn replay(&mut self, number: u64) -> Result<(), ReadError> {
+    /// Takes the records of one segment into tables and tail; false if a fork is in the way.
+    fn replay(&mut self, number: u64, counted: Option<&Counted>) -> Result<bool, ReadError> {
         self.tail = Tail::of(number);
         let from = Position { segment: number, offset: 0 };
         let mut records = Vec::new();
@@ -171,7 +206,11 @@ impl<D: Disk + Clone> Store<D> {
         }
         let base_ms = self.base_ms_of(number)?;
         for (position, record) in records {
-            if self.replay_record(position, &record, base_ms).is_none() {
+            let replayed = self.replay_record(position, &record, base_ms, counted);
+            if replayed == Some(Replayed::Fork) {
+                return Ok(false);
+            }
+            if replayed.is_none() {
                 self.blind.get_or_insert(Damaged { segment: number, offset: position.offset });
                 self.damaged_places.insert(number);
                 self.new_life |= self.mourns();
@@ -180,11 +219,17 @@ impl<D: Disk + Clone> Store<D> {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes one record in; none if what it builds upon was lost.
-    fn replay_record(&mut self, at: Position, record: &Record, base_ms: u64) -> Option<()> {
+    fn replay_record(
+        &mut self,
+        at: Position,
+        record: &Record,
+        base_ms: u64,
+        counted: Option<&Counted>,
+    ) -> Option<Replayed> {
         match record.kind {
             kinds::DICTIONARY => {
                 self.tail.dictionary.read_entries(&record.body).ok()?;
@@ -195,10 +240,24 @@ impl<D: Disk + Clone> Store<D> {
                 let dictionary = &self.tail.dictionary;
                 let commit = compact::decode(&record.body, dictionary, base_ms, &ids).ok()?;
                 let space_ix = self.local.space_index(&commit.space())?;
-                if !self.follows(space_ix, &commit) {
-                    return None;
+                if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
+                    let Some(counted) = counted else { return Some(Replayed::Fork) };
+                    let here = self.locate(space_ix, &commit.tip()).ok()?.is_some();
+                    if here || !counted.contains(&commit.id()) {
+                        self.tail.note(&commit);
+                        return Some(Replayed::Done);
+                    }
                 }
-                self.index_commit(space_ix, at, &commit);
+                let (chain, deps) = self.follows(space_ix, &commit)?;
+                self.index_commit(space_ix, at, &commit, chain, &deps);
+            }
+            kinds::FORK_PROOF => {
+                let proof = ForkProof::decode(&record.body).ok()?;
+                let space_ix = self.local.space_index(&proof.space())?;
+                let closed = self.tables.get(space_ix)?.closed(&proof.log());
+                if closed.is_none_or(|closed| closed.seq > proof.seq()) {
+                    return Some(Replayed::Fork);
+                }
             }
             kinds::VOUCHER => {
                 let mut r = Reader::new(&record.body);
@@ -211,17 +270,25 @@ impl<D: Disk + Clone> Store<D> {
             }
             _ => {}
         }
-        Some(())
+        Some(Replayed::Done)
     }
 
-    /// Tells whether a commit from the log is the next of its log and all its deps are here.
-    pub(crate) fn follows(&self, space_ix: usize, commit: &Commit) -> bool {
-        commit.seq() == self.seq(space_ix, &commit.log()) + 1
-            && commit.deps().iter().all(|dep| dep.seq <= self.seq(space_ix, &dep.log))
+    /// Tells where a commit from the log goes, and its deps by inner names, if what it builds upon
+    /// is here.
+    pub(crate) fn follows(
+        &self,
+        space_ix: usize,
+        commit: &Commit,
+    ) -> Option<(Chain, Vec<(LogId, u64)>)> {
+        let chain = self.chain_of(space_ix, commit).ok()??;
+        Some((chain, self.inner_deps(space_ix, commit).ok()??))
     }
 
     /// Follows records that the log had to write anew in another segment.
     pub(crate) fn follow_moved(&mut self, moved: &Moved) -> Result<(), ReadError> {
+        if !self.tables.iter().all(SpaceTable::is_unforked) {
+            return self.reload();
+        }
         self.recent = RefCell::new(Recent::new(self.options.memory_bytes / 16));
         let old = moved.end.segment;
         let segments = self.log.segments();
@@ -259,7 +326,7 @@ impl<D: Disk + Clone> Store<D> {
                         compact::decode(&record.body, &self.tail.dictionary, base_ms, &ids)
                             .map_err(|_| damaged)?;
                     let space_ix = self.space_index(&commit.space())?;
-                    self.index_place(space_ix, position, &commit);
+                    self.index_place(space_ix, position, &commit, commit.log());
                 }
                 _ => {}
             }
@@ -272,6 +339,15 @@ impl<D: Disk + Clone> Store<D> {
         let base = self.log.base_wall(segment);
         Ok(base.ok_or(Damaged { segment, offset: 0 })?.0)
     }
+}
+
+/// What became of a record that is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replayed {
+    /// It is in the tables, or has no place there.
+    Done,
+    /// It is about a fork of which is not known what counts.
+    Fork,
 }
 
 /// Tells whether damage of that kind may hide records.

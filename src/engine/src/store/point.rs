@@ -39,7 +39,8 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
-    /// Returns the heads of a causally closed set: what a tag at that point names.
+    /// Returns the heads of a causally closed set: what a tag at that point names. Of two branches
+    /// of one log the one that goes further stands for both.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -60,9 +61,13 @@ impl<D: Disk + Clone> Store<D> {
                 tips.push((*log, *seq));
             }
         }
-        tips.into_iter()
-            .map(|(log, seq)| Ok(Tip { log, seq, id: self.commit_id(space_ix, &log, seq)? }))
-            .collect()
+        let outer = |(name, seq): (LogId, u64)| {
+            Ok(Tip { log: table.origin(&name), seq, id: self.commit_id(space_ix, &name, seq)? })
+        };
+        let mut tips: Vec<Tip> = tips.into_iter().map(outer).collect::<Result<_, ReadError>>()?;
+        tips.sort_unstable_by_key(|tip| (tip.log, std::cmp::Reverse(tip.seq)));
+        tips.dedup_by_key(|tip| tip.log);
+        Ok(tips)
     }
 
     /// Returns what was last said of a tag; none if nothing was.
@@ -113,13 +118,18 @@ impl<D: Disk + Clone> Store<D> {
         let table = self.tables.get(space_ix).ok_or(ReadError::UnknownSpace)?;
         let mut version = VersionVector::default();
         for tip in tips {
-            let past = table.clocks.past(&tip.log, tip.seq).ok_or(ReadError::UnknownEvent)?;
+            let (name, seq) = match table.is_suspect(&tip.log, tip.seq) {
+                true => self.locate(space_ix, tip)?.ok_or(ReadError::UnknownEvent)?,
+                false => (tip.log, tip.seq),
+            };
+            let past = table.clocks.past(&name, seq).ok_or(ReadError::UnknownEvent)?;
             version.join(&past);
         }
         Ok(version)
     }
 
-    /// Finds the one commit of a space whose id begins with these hexadecimal digits.
+    /// Finds the one commit of a space whose id begins with these hexadecimal digits; its log is
+    /// the inner name.
     pub(crate) fn find_commit(&self, space_ix: usize, prefix: &str) -> Result<Tip, ReadError> {
         let hex = prefix.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
         if !hex || prefix.len() < PREFIX_DIGITS_MIN || prefix.len() > 64 {

@@ -132,12 +132,14 @@ impl<D: Disk + Clone> Store<D> {
             return Ok(Fit::NotYet);
         };
         let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(Fit::Here) };
-        if loose.seq <= self.seq(space_ix, &loose.log) {
+        // What is suspect comes again with what builds upon it.
+        let suspect = self.table(space_ix)?.is_suspect(&loose.log, loose.seq);
+        if suspect || loose.seq <= self.seq(space_ix, &loose.log) {
             return Ok(Fit::Here);
         }
         let ids = |log: &_, seq| self.commit_id(space_ix, log, seq).ok();
         match compact::decode(&aside.body, &aside.dictionary, aside.base_ms, &ids) {
-            Ok(commit) if self.follows(space_ix, &commit) => {
+            Ok(commit) if self.follows(space_ix, &commit).is_some() => {
                 let table = self.table(space_ix)?;
                 let tip = table.log(&commit.log()).map_or(CommitId::ZERO, |log| log.id);
                 let next = tip == commit.prev();

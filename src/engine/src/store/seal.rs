@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::overlay::Overlay;
 use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Merge, Sidecar, SidecarError};
 use super::tables;
-use super::tail::{Namespace, Tail, table_key, table_prefix};
+use super::tail::{Namespace, Tail, TailCommit, table_key, table_prefix};
 use super::{AppendError, Damaged, ReadError, Store};
 use crate::base::Hash;
 use crate::causal::Tip;
@@ -135,11 +135,14 @@ impl<D: Disk + Clone> Store<D> {
             };
             builder.key(&row, state.as_deref(), self.tail.offsets(&row));
         }
-        for (ix, seq, offset, id) in self.tail.commits() {
-            builder.commit(ix, seq, offset, &id);
+        let named = self.tail.named();
+        for TailCommit { space, log, seq, offset, id } in self.tail.commits() {
+            if let Some(ix) = named.find(&space, &log) {
+                builder.commit(ix, seq, offset, &id);
+            }
         }
         let mut dictionary = Vec::new();
-        self.tail.dictionary.put_entries(0, &mut dictionary);
+        named.put_entries(0, &mut dictionary);
         builder.blob(blobs::DICTIONARY, &dictionary);
         builder.blob(blobs::TABLES, &tables::encode(&self.tables));
         Ok(builder.finish())
@@ -207,7 +210,8 @@ impl<D: Disk + Clone> Store<D> {
         Ok(rows)
     }
 
-    /// Returns up to two commits of a space whose ids begin with these hexadecimal digits.
+    /// Returns up to two commits of a space whose ids begin with these hexadecimal digits, by inner
+    /// names.
     pub(crate) fn commits_with_prefix(
         &self,
         space_ix: usize,
@@ -216,12 +220,9 @@ impl<D: Disk + Clone> Store<D> {
         let space = self.table(space_ix)?.id;
         let mut found = Vec::new();
         let Some(prefix) = IdPrefix::from_hex(digits) else { return Ok(found) };
-        for (ix, seq, _, id) in self.tail.commits() {
-            if prefix.matches(&id)
-                && let Some(entry) = self.tail.dictionary.entry(ix)
-                && entry.space == space
-            {
-                found.push(Tip { log: entry.log, seq, id });
+        for TailCommit { space: of, log, seq, id, .. } in self.tail.commits() {
+            if of == space && prefix.matches(&id) {
+                found.push(Tip { log, seq, id });
             }
         }
         for sealed in &self.sealed {

@@ -90,7 +90,8 @@ impl<D: Disk + Clone> Store<D> {
         Ok((table.commits, table.events))
     }
 
-    /// Returns the last commit of each log of a space, ascending by log.
+    /// Returns the last commit of each log of a space, ascending by log; of a forked log, the last
+    /// before the fork.
     ///
     /// # Errors
     /// [`ReadError::UnknownSpace`].
@@ -98,7 +99,17 @@ impl<D: Disk + Clone> Store<D> {
         Ok(self.table(self.space_index(space)?)?.frontier())
     }
 
-    /// Returns the last seq of each log of a space.
+    /// Returns the seqs that are held of each log and branch of a space.
+    pub(crate) fn held(
+        &self,
+        space: &SpaceId,
+    ) -> Result<Vec<(LogId, std::ops::RangeInclusive<u64>)>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        Ok(table.logs().map(|log| (log.log, log.first..=log.seq)).collect())
+    }
+
+    /// Returns the last seq of each log of a space. A branch of a forked log has an entry of its
+    /// own, under a name that only this store uses.
     ///
     /// # Errors
     /// [`ReadError::UnknownSpace`].
@@ -156,14 +167,16 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Returns the log that this store writes, made durable before it is used for the first time.
     ///
-    /// A store whose directory turns out to be another than the one recorded is a copy: it goes on
-    /// under a new incarnation, so that no number ever names two commits.
+    /// A store whose directory turns out to be another than the one recorded is a copy, and one
+    /// whose log is forked was copied: it goes on under a new incarnation, so that no number ever
+    /// names two commits.
     pub(crate) fn own_log(&mut self) -> Result<LogId, WriteError> {
         let place = self.options.place;
         let moved = self.local.place.is_some() && place.is_some() && self.local.place != place;
         let new = self.local.generation == 0;
-        if new || moved || self.new_life || (self.local.place.is_none() && place.is_some()) {
-            let incarnation = if moved || self.new_life { Some(self.rng.u64()) } else { None };
+        let ended = self.new_life || moved || self.is_own_log_closed();
+        if new || ended || (self.local.place.is_none() && place.is_some()) {
+            let incarnation = ended.then(|| self.rng.u64());
             let lost: Vec<u64> = self.damaged_places.iter().copied().collect();
             self.edit_local(|local| {
                 local.place = place;
@@ -179,6 +192,12 @@ impl<D: Disk + Clone> Store<D> {
             self.new_life = false;
         }
         Ok(LogId { replica: self.key.id(), incarnation: self.local.incarnation })
+    }
+
+    /// Tells whether this replica's current log is forked somewhere: then it was copied.
+    fn is_own_log_closed(&self) -> bool {
+        let own = LogId { replica: self.key.id(), incarnation: self.local.incarnation };
+        self.tables.iter().any(|table| table.closed(&own).is_some())
     }
 
     pub(crate) fn check_space_name(&self, name: &str) -> Result<(), WriteError> {

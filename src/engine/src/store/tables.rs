@@ -10,6 +10,7 @@ use crate::causal::{Clocks, Heads, Tip, VersionVector};
 use crate::event::tree::Tree;
 use crate::event::{Commit, Voucher};
 use crate::limits;
+use crate::log::Position;
 
 /// All spaces of a store, by their index on disk.
 pub(crate) type Tables = Vec<SpaceTable>;
@@ -30,12 +31,49 @@ pub(crate) struct SpaceTable {
     pub(crate) events: u64,
     /// What vouches for commits that are still to come: it is stored ahead of them.
     pending: BTreeMap<LogId, (Tip, Voucher)>,
+    /// The logs that their authors forked.
+    closed: BTreeMap<LogId, Closed>,
 }
 
-/// One log in one space.
+/// A log of which two commits under one number are known: it ends before them, and what counts of
+/// the rest are branches, each under a name of its own that only this store knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// The least number under which two commits are proven.
+    pub(crate) seq: u64,
+    /// Where the record of the proof begins.
+    pub(crate) position: Position,
+    /// The names of the branches of which something counts.
+    pub(crate) branches: Vec<LogId>,
+}
+
+/// Where a commit goes: onto the end of a log or branch, or to the beginning of a new branch.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub(crate) name: LogId,
+    pub(crate) begins: Option<Beginning>,
+}
+
+/// Where a branch begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Beginning {
+    /// The commit that its first one follows, by inner name; none if that is the log's first.
+    pub(crate) base: Option<(LogId, u64)>,
+    /// The log's tree up to there.
+    pub(crate) tree: Tree,
+}
+
+/// One log in one space, or one branch of a closed log.
 #[derive(Debug, Clone)]
 pub(crate) struct LogTable {
+    /// The name here: the log's own, or that of the branch.
     pub(crate) log: LogId,
+    /// The log that it is, or is a branch of.
+    pub(crate) origin: LogId,
+    /// The first seq in here: 1 unless it is a branch.
+    pub(crate) first: u64,
+    /// The commit before that, of a branch.
+    pub(crate) base: Option<(LogId, u64)>,
     pub(crate) seq: u64,
     pub(crate) id: CommitId,
     pub(crate) hlc: Hlc,
@@ -47,9 +85,38 @@ pub(crate) struct LogTable {
 }
 
 impl LogTable {
-    /// Returns the log's last commit.
+    /// Begins a log, or a branch of it whose commits follow those of `tree`.
+    fn begin(name: LogId, origin: LogId, beginning: Beginning) -> Self {
+        let Beginning { base, tree } = beginning;
+        Self {
+            log: name,
+            origin,
+            first: tree.size() + 1,
+            base,
+            seq: tree.size(),
+            id: CommitId::ZERO,
+            hlc: Hlc::default(),
+            tree,
+            voucher: None,
+            segments: Vec::new(),
+        }
+    }
+
+    /// Returns the last commit, by the name that all replicas use.
     pub(crate) fn tip(&self) -> Tip {
-        Tip { log: self.log, seq: self.seq, id: self.id }
+        Tip { log: self.origin, seq: self.seq, id: self.id }
+    }
+
+    /// Tells whether this is a branch of a closed log.
+    pub(crate) fn is_branch(&self) -> bool {
+        self.log != self.origin
+    }
+}
+
+impl Chain {
+    /// The end of a log that is not forked, or the part of one before its fork.
+    pub(crate) fn trunk(log: LogId) -> Self {
+        Self { name: log, begins: None }
     }
 }
 
@@ -66,7 +133,50 @@ impl SpaceTable {
             commits: 0,
             events: 0,
             pending: BTreeMap::new(),
+            closed: BTreeMap::new(),
         }
+    }
+
+    /// Tells whether no log is closed: then every log has the name that all replicas use.
+    pub(crate) fn is_unforked(&self) -> bool {
+        self.closed.is_empty()
+    }
+
+    /// Returns what is known of a forked log.
+    pub(crate) fn closed(&self, log: &LogId) -> Option<&Closed> {
+        self.closed.get(log)
+    }
+
+    /// Iterates over the forked logs, ascending by id.
+    pub(crate) fn closed_logs(&self) -> impl Iterator<Item = (LogId, &Closed)> {
+        self.closed.iter().map(|(log, closed)| (*log, closed))
+    }
+
+    /// Tells whether a commit counts only if another log builds upon it.
+    pub(crate) fn is_suspect(&self, log: &LogId, seq: u64) -> bool {
+        self.closed.get(log).is_some_and(|closed| closed.seq <= seq)
+    }
+
+    /// Tells whether anything of a log is recorded from `seq` on.
+    pub(crate) fn reaches(&self, log: &LogId, seq: u64) -> bool {
+        self.seq(log) >= seq || self.branches(log).any(|branch| branch.seq >= seq)
+    }
+
+    /// Closes a log from `seq` on. Nothing of it from there on may have been recorded.
+    pub(crate) fn close(&mut self, log: LogId, seq: u64, position: Position) {
+        assert!(self.seq(&log) < seq, "a log is closed before what is beyond is recorded");
+        self.closed.insert(log, Closed { seq, position, branches: Vec::new() });
+    }
+
+    /// Returns the branches of a log.
+    pub(crate) fn branches(&self, log: &LogId) -> impl Iterator<Item = &LogTable> {
+        let names = self.closed.get(log).map_or(&[][..], |closed| &closed.branches);
+        names.iter().filter_map(|name| self.log(name))
+    }
+
+    /// Returns the name that all replicas use for a log or for the log of a branch.
+    pub(crate) fn origin(&self, name: &LogId) -> LogId {
+        self.log(name).map_or(*name, |log| log.origin)
     }
 
     /// Returns a log of the space.
@@ -95,43 +205,44 @@ impl SpaceTable {
         self.log(id).map_or(0, |log| log.seq)
     }
 
-    /// Iterates over the logs, ascending by id.
+    /// Iterates over the logs and branches, ascending by their names here.
     pub(crate) fn logs(&self) -> impl Iterator<Item = &LogTable> {
         self.by_id.values().filter_map(|ix| self.log_at(*ix))
     }
 
-    /// Returns the last commit of each log, ascending by log id.
+    /// Returns the last commit of each log, ascending by log id; of a closed one, the last before
+    /// the fork.
     pub(crate) fn frontier(&self) -> Vec<Tip> {
-        self.logs().map(LogTable::tip).collect()
+        self.logs().filter(|log| !log.is_branch()).map(LogTable::tip).collect()
     }
 
-    /// Returns the last seq of each log.
+    /// Returns the last seq of each log and branch.
     pub(crate) fn version(&self) -> VersionVector {
         self.logs().map(|log| (log.log, log.seq)).collect()
     }
 
-    /// Takes a commit whose prev and deps are all here.
-    pub(crate) fn record(&mut self, commit: &Commit) {
-        let tip = commit.tip();
-        let deps: Vec<(LogId, u64)> = commit.deps().iter().map(|d| (d.log, d.seq)).collect();
-        let recorded = self.clocks.record(tip.log, tip.seq, &deps);
+    /// Takes a commit whose prev and deps are all here; `deps` are by their names here.
+    pub(crate) fn record(&mut self, commit: &Commit, chain: Chain, deps: &[(LogId, u64)]) {
+        let (tip, name, hlc) = (commit.tip(), chain.name, commit.hlc());
+        let mut deps = deps.to_vec();
+        if let Some(beginning) = chain.begins {
+            deps.extend(beginning.base);
+            self.clocks.begin(name, tip.seq);
+            self.add(LogTable::begin(name, tip.log, beginning));
+            if let Some(closed) = self.closed.get_mut(&tip.log) {
+                closed.branches.push(name);
+            }
+        } else if self.log(&name).is_none() {
+            let beginning = Beginning { base: None, tree: Tree::default() };
+            self.add(LogTable::begin(name, tip.log, beginning));
+        }
+        let recorded = self.clocks.record(name, tip.seq, &deps);
         assert!(recorded.is_ok(), "commits are recorded in causal order: {recorded:?}");
         self.heads.insert(tip, (tip.seq > 1).then_some(commit.prev()), commit.deps());
-        self.hlc = self.hlc.max(commit.hlc());
+        self.hlc = self.hlc.max(hlc);
         self.commits += 1;
         self.events += commit.events().len() as u64;
-        let hlc = commit.hlc();
-        if self.log(&tip.log).is_none() {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "fewer logs than 2^32 fit anywhere"
-            )]
-            self.by_id.insert(tip.log, self.logs.len() as u32);
-            let (log, seq, id) = (tip.log, 0, CommitId::ZERO);
-            let (tree, voucher, segments) = (Tree::default(), None, Vec::new());
-            self.logs.push(LogTable { log, seq, id, hlc, tree, voucher, segments });
-        }
-        if let Some(log) = self.log_mut(&tip.log) {
+        if let Some(log) = self.log_mut(&name) {
             assert!(log.seq + 1 == tip.seq, "commits of a log are recorded in order");
             log.tree.append(&tip.id);
             (log.seq, log.id, log.hlc, log.voucher) = (tip.seq, tip.id, hlc, None);
@@ -141,12 +252,26 @@ impl SpaceTable {
         }
     }
 
+    fn add(&mut self, log: LogTable) {
+        #[expect(clippy::cast_possible_truncation, reason = "fewer logs than 2^32 fit anywhere")]
+        self.by_id.insert(log.log, self.logs.len() as u32);
+        self.logs.push(log);
+    }
+
     /// Takes what vouches for the prefix of a log that ends at `tip`, now or when it is reached.
     pub(crate) fn vouch(&mut self, tip: Tip, voucher: Voucher) {
-        match self.log_mut(&tip.log) {
-            Some(log) if log.seq == tip.seq => log.voucher = Some(voucher),
-            Some(log) if log.seq > tip.seq => {}
-            _ => drop(self.pending.insert(tip.log, (tip, voucher))),
+        let names = self.closed.get(&tip.log).map_or(&[][..], |closed| &closed.branches);
+        let reached = std::iter::once(&tip.log)
+            .chain(names)
+            .find(|name| self.log(name).is_some_and(|log| log.seq == tip.seq && log.id == tip.id));
+        match reached.copied() {
+            Some(name) => {
+                if let Some(log) = self.log_mut(&name) {
+                    log.voucher = Some(voucher);
+                }
+            }
+            None if tip.seq <= self.seq(&tip.log) => {}
+            None => drop(self.pending.insert(tip.log, (tip, voucher))),
         }
     }
 
@@ -177,6 +302,15 @@ impl SpaceTable {
         out.put_len(self.logs.len());
         for log in &self.logs {
             out.put_log(&log.log);
+            out.put_u8(u8::from(log.is_branch()) | u8::from(log.base.is_some()) << 1);
+            if log.is_branch() {
+                out.put_log(&log.origin);
+                out.put_varint(log.first);
+            }
+            if let Some((base, seq)) = &log.base {
+                out.put_log(base);
+                out.put_varint(*seq);
+            }
             out.put_varint(log.seq);
             out.put(&log.id.0);
             out.put_u64(log.hlc.0);
@@ -201,6 +335,13 @@ impl SpaceTable {
             tip.encode(out);
             voucher.encode(out);
         }
+        out.put_len(self.closed.len());
+        for (log, closed) in &self.closed {
+            out.put_log(log);
+            out.put_varint(closed.seq);
+            out.put_varint(closed.position.segment);
+            out.put_u32(closed.position.offset);
+        }
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
@@ -208,18 +349,8 @@ impl SpaceTable {
         space.hlc = r.hlc()?;
         space.commits = r.varint()?;
         space.events = r.varint()?;
-        for ix in 0..r.count(limits::LOGS_MAX, 80, "logs")? {
-            let log = r.log()?;
-            let (seq, id, hlc) = (r.varint()?, r.commit_id()?, r.hlc()?);
-            let tree = Tree::decode(r)?;
-            let voucher = if r.u8()? == 0 { None } else { Some(Voucher::decode(r)?) };
-            let mut segments = Vec::new();
-            for _ in 0..r.count(usize::MAX, 2, "segments")? {
-                segments.push((r.varint()?, r.varint()?));
-            }
-            let ix = u32::try_from(ix).map_err(|_| CodecError::TooLarge("logs"))?;
-            space.by_id.insert(log, ix);
-            space.logs.push(LogTable { log, seq, id, hlc, tree, voucher, segments });
+        for _ in 0..r.count(limits::LOGS_MAX, 80, "logs")? {
+            space.add(LogTable::decode(r)?);
         }
         let heads = r.count(limits::LOGS_MAX, Tip::BYTES_MIN, "heads")?;
         space.heads = (0..heads).map(|_| Tip::decode(r)).collect::<Result<_, _>>()?;
@@ -228,7 +359,31 @@ impl SpaceTable {
             let tip = Tip::decode(r)?;
             space.pending.insert(tip.log, (tip, Voucher::decode(r)?));
         }
+        for _ in 0..r.count(limits::CLOSED_LOGS_MAX, 46, "closed logs")? {
+            let (log, seq) = (r.log()?, r.varint()?);
+            let position = Position { segment: r.varint()?, offset: r.u32()? };
+            let of_log = space.logs.iter().filter(|table| table.is_branch() && table.origin == log);
+            let branches = of_log.map(|table| table.log).collect();
+            space.closed.insert(log, Closed { seq, position, branches });
+        }
         Ok(space)
+    }
+}
+
+impl LogTable {
+    fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let log = r.log()?;
+        let flags = r.u8()?;
+        let (origin, first) = if flags & 1 == 0 { (log, 1) } else { (r.log()?, r.varint()?) };
+        let base = if flags & 2 == 0 { None } else { Some((r.log()?, r.varint()?)) };
+        let (seq, id, hlc) = (r.varint()?, r.commit_id()?, r.hlc()?);
+        let tree = Tree::decode(r)?;
+        let voucher = if r.u8()? == 0 { None } else { Some(Voucher::decode(r)?) };
+        let mut segments = Vec::new();
+        for _ in 0..r.count(usize::MAX, 2, "segments")? {
+            segments.push((r.varint()?, r.varint()?));
+        }
+        Ok(Self { log, origin, first, base, seq, id, hlc, tree, voucher, segments })
     }
 }
 

@@ -42,7 +42,7 @@ impl TagState {
     /// Keeps the later of two words.
     pub(crate) fn later(a: Option<Self>, b: Self) -> Self {
         match a {
-            Some(a) if (a.hlc, a.log, a.commit) > (b.hlc, b.log, b.commit) => a,
+            Some(a) if (a.hlc, a.log.replica, a.commit) > (b.hlc, b.log.replica, b.commit) => a,
             _ => b,
         }
     }

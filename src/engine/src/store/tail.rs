@@ -69,6 +69,18 @@ pub(crate) struct Tail {
     pub(crate) interned: u32,
     rows: BTreeMap<Vec<u8>, Vec<u32>>,
     offsets: BTreeMap<(u32, u64), u32>,
+    /// The commits of branches, by inner name: the records say the forked log's own id.
+    branches: BTreeMap<(SpaceId, LogId, u64), (u32, CommitId)>,
+}
+
+/// A commit of the growing segment: where it lies, and its inner name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailCommit {
+    pub(crate) space: SpaceId,
+    pub(crate) log: LogId,
+    pub(crate) seq: u64,
+    pub(crate) offset: u32,
+    pub(crate) id: CommitId,
 }
 
 impl Tail {
@@ -77,17 +89,28 @@ impl Tail {
         Self { segment: Some(segment), ..Self::default() }
     }
 
-    /// Takes note of a commit's record at `offset`. Its log is in the dictionary.
-    pub(crate) fn insert(&mut self, offset: u32, commit: &Commit, rows: Vec<Vec<u8>>) {
+    /// Takes note of a commit's record at `offset`; `name` is the inner name of where it went. Its
+    /// log is in the dictionary.
+    pub(crate) fn insert(&mut self, offset: u32, commit: &Commit, name: LogId, rows: Vec<Vec<u8>>) {
         for row in rows {
             let offsets = self.rows.entry(row).or_default();
             if offsets.last() != Some(&offset) {
                 offsets.push(offset);
             }
         }
+        self.note(commit);
+        if name != commit.log() {
+            let key = (commit.space(), name, commit.seq());
+            self.branches.insert(key, (offset, commit.id()));
+        } else if let Some(ix) = self.dictionary.find(&commit.space(), &name) {
+            self.offsets.insert((ix, commit.seq()), offset);
+        }
+    }
+
+    /// Takes note of the id of a commit in the segment, as its writer did, if it counts or not.
+    pub(crate) fn note(&mut self, commit: &Commit) {
         if let Some(ix) = self.dictionary.find(&commit.space(), &commit.log()) {
             self.dictionary.note(ix, commit.seq(), commit.id());
-            self.offsets.insert((ix, commit.seq()), offset);
         }
     }
 
@@ -98,6 +121,9 @@ impl Tail {
 
     /// Returns where a commit lies, and its id.
     pub(crate) fn commit(&self, space: &SpaceId, log: &LogId, seq: u64) -> Option<(u32, CommitId)> {
+        if let Some(found) = self.branches.get(&(*space, *log, seq)) {
+            return Some(*found);
+        }
         let ix = self.dictionary.find(space, log)?;
         Some((*self.offsets.get(&(ix, seq))?, self.dictionary.id(ix, seq)?))
     }
@@ -110,10 +136,26 @@ impl Tail {
         self.rows.range::<[u8], _>(range).map(|(row, _)| row)
     }
 
-    /// Iterates over the commits, ascending by (index of the log, seq): (index, seq, offset, id).
-    pub(crate) fn commits(&self) -> impl Iterator<Item = (u32, u64, u32, CommitId)> {
-        self.offsets.iter().filter_map(|((ix, seq), offset)| {
-            Some((*ix, *seq, *offset, self.dictionary.id(*ix, *seq)?))
-        })
+    /// Iterates over the commits that count, those of logs before those of branches.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = TailCommit> {
+        let of_logs = self.offsets.iter().filter_map(|((ix, seq), offset)| {
+            let entry = self.dictionary.entry(*ix)?;
+            let (space, log, id) = (entry.space, entry.log, self.dictionary.id(*ix, *seq)?);
+            Some(TailCommit { space, log, seq: *seq, offset: *offset, id })
+        });
+        let of_branches = self.branches.iter().map(|((space, log, seq), (offset, id))| {
+            TailCommit { space: *space, log: *log, seq: *seq, offset: *offset, id: *id }
+        });
+        of_logs.chain(of_branches)
+    }
+
+    /// Returns the dictionary with the inner names of branches added: records do not use them, the
+    /// sidecar does.
+    pub(crate) fn named(&self) -> Dictionary {
+        let mut dictionary = self.dictionary.clone();
+        for (space, name, _) in self.branches.keys() {
+            dictionary.intern(*space, *name, 0, CommitId::ZERO);
+        }
+        dictionary
     }
 }

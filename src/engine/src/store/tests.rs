@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::{Instant, Now, WallTime};
+use crate::base::{CommitId, Instant, Now, WallTime};
 use crate::crdt::{Json, Value};
 use crate::log::{FileKind, MemoryDisk};
 
@@ -40,6 +40,26 @@ pub(super) fn text(store: &mut TestStore, name: &str) -> Option<String> {
     match view.value {
         Value::Json(json) => Some(String::from_utf8(json.as_bytes().to_vec()).unwrap()),
         other => panic!("{other:?}"),
+    }
+}
+
+impl TestStore {
+    /// Every commit whose record lies in the log, whether it counts or not.
+    pub(crate) fn all_commits(&self) -> Vec<crate::event::Commit> {
+        let mut all = Vec::new();
+        for segment in self.log.segments() {
+            self.each_commit(segment.number, |commit| all.push(commit.clone()));
+        }
+        all
+    }
+
+    /// The ids of the commits that count.
+    pub(crate) fn counted(&self, space: &SpaceId) -> BTreeSet<CommitId> {
+        let space_ix = self.space_index(space).unwrap();
+        let held = self.held(space).unwrap().into_iter();
+        held.flat_map(|(log, seqs)| seqs.map(move |seq| (log, seq)))
+            .map(|(log, seq)| self.commit_id(space_ix, &log, seq).unwrap())
+            .collect()
     }
 }
 

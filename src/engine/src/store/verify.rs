@@ -85,11 +85,11 @@ pub fn verify<D: Disk + Clone>(disk: &D, deep: bool) -> Result<Verified, OpenErr
 
 /// Computes the hash of every commit of a space anew.
 fn deep_check<D: Disk + Clone>(store: &Store<D>, space: &SpaceId, out: &mut Verified) {
-    let Ok(frontier) = store.frontier(space) else { return };
-    for tip in frontier {
-        for seq in 1..=tip.seq {
-            if let Err(error) = store.check_commit(space, &tip.log, seq) {
-                let (file, kind) = (format!("commit {seq} of log {}", tip.log), "hash");
+    let Ok(held) = store.held(space) else { return };
+    for (log, seqs) in held {
+        for seq in seqs {
+            if let Err(error) = store.check_commit(space, &log, seq) {
+                let (file, kind) = (format!("commit {seq} of log {log}"), "hash");
                 let affected = vec![error.to_string()];
                 out.problems.push(Problem { file, offset: 0, kind, affected });
                 return;

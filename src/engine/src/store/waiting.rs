@@ -1,20 +1,29 @@
-//! Commits that cannot be applied yet: a dep is missing, or their time has not come.
+//! Commits that cannot be applied yet: a dep is missing, their time has not come, or they are
+//! *suspects*: commits of a forked log that count only once another log builds upon them.
 //!
-//! Bounded in bytes; what does not fit is asked for again later. In memory only: nothing in here
-//! was acknowledged to anyone.
+//! Bounded in bytes; what does not fit is asked for again later, and suspects give way to others.
+//! In memory only: nothing in here was acknowledged to anyone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::LogId;
-use crate::event::Commit;
+use crate::base::{CommitId, LogId};
+use crate::event::{Commit, Voucher};
 
-/// The commits of all spaces that wait, by log and seq.
+/// The commits of all spaces that wait, by log and seq; suspects by id.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     commits: BTreeMap<(usize, LogId), BTreeMap<u64, Arc<Commit>>>,
+    suspects: BTreeMap<(usize, CommitId), Suspect>,
     bytes: usize,
     bytes_max: usize,
+}
+
+/// A commit of a forked log, and what vouches for its log up to it, if that came along.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    pub(crate) commit: Arc<Commit>,
+    pub(crate) voucher: Option<Voucher>,
 }
 
 /// What a waiting commit costs besides its leaves, in bytes.
@@ -23,13 +32,13 @@ const OVERHEAD_BYTES: usize = 512;
 impl Waiting {
     /// Makes an empty room for `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { commits: BTreeMap::new(), bytes: 0, bytes_max }
+        Self { commits: BTreeMap::new(), suspects: BTreeMap::new(), bytes: 0, bytes_max }
     }
 
     /// Takes a commit in; tells whether there was room.
     pub(crate) fn insert(&mut self, space_ix: usize, commit: Arc<Commit>) -> bool {
         let bytes = cost(&commit);
-        if self.bytes + bytes > self.bytes_max {
+        if !self.has_room(bytes) {
             return false;
         }
         let log = self.commits.entry((space_ix, commit.log())).or_default();
@@ -55,13 +64,52 @@ impl Waiting {
         self.commits.get(&(space_ix, log))?.get(&seq)
     }
 
+    /// Takes a suspect in; tells whether there was room.
+    pub(crate) fn hold(&mut self, space_ix: usize, suspect: Suspect) -> bool {
+        let (id, bytes) = (suspect.commit.id(), cost(&suspect.commit));
+        if !self.has_room(bytes) {
+            return false;
+        }
+        if self.suspects.insert((space_ix, id), suspect).is_none() {
+            self.bytes += bytes;
+        }
+        true
+    }
+
+    /// Returns the suspect of that id.
+    pub(crate) fn suspect(&self, space_ix: usize, id: &CommitId) -> Option<&Arc<Commit>> {
+        self.suspects.get(&(space_ix, *id)).map(|suspect| &suspect.commit)
+    }
+
+    /// Takes out the suspect of that id.
+    pub(crate) fn release(&mut self, space_ix: usize, id: &CommitId) -> Option<Suspect> {
+        let suspect = self.suspects.remove(&(space_ix, *id))?;
+        self.bytes -= cost(&suspect.commit);
+        Some(suspect)
+    }
+
+    /// Drops what waits of a log.
+    pub(crate) fn forget(&mut self, space_ix: usize, log: &LogId) {
+        let dropped = self.commits.remove(&(space_ix, *log)).unwrap_or_default();
+        self.bytes -= dropped.values().map(|commit| cost(commit)).sum::<usize>();
+    }
+
+    /// Tells whether so many bytes find room; if need be, suspects are dropped for them.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        if self.bytes + bytes > self.bytes_max {
+            let dropped = std::mem::take(&mut self.suspects);
+            self.bytes -= dropped.values().map(|suspect| cost(&suspect.commit)).sum::<usize>();
+        }
+        self.bytes + bytes <= self.bytes_max
+    }
+
     /// Returns the logs of a space of which commits wait.
     pub(crate) fn logs(&self, space_ix: usize) -> Vec<LogId> {
         let logs = self.commits.keys().filter(|(space, _)| *space == space_ix);
         logs.map(|(_, log)| *log).collect()
     }
 
-    /// Returns how many commits wait.
+    /// Returns how many commits wait, suspects aside.
     pub(crate) fn len(&self) -> usize {
         self.commits.values().map(BTreeMap::len).sum()
     }

@@ -19,8 +19,10 @@ pub struct Arrived {
     pub next: Position,
     /// Its space.
     pub space: SpaceId,
-    /// Its name.
+    /// Its name; a branch of a forked log is named as in version vectors.
     pub tip: Tip,
+    /// Whether it is on a branch of a forked log.
+    pub is_branch: bool,
     /// What it holds.
     pub commit: Loose,
 }
@@ -47,12 +49,13 @@ impl<D: Disk + Clone> Store<D> {
                 break;
             }
             if record.kind == kinds::COMMIT {
-                let commit = self.loose(position.segment, &record.body)?;
+                let Some(commit) = self.loose(position, &record.body)? else { continue };
                 let space_ix = self.space_index(&commit.space)?;
                 let id = self.commit_id(space_ix, &commit.log, commit.seq)?;
                 let tip = Tip { log: commit.log, seq: commit.seq, id };
                 let (space, next) = (commit.space, record.next);
-                found.push(Arrived { position, next, space, tip, commit });
+                let is_branch = self.table(space_ix)?.origin(&tip.log) != tip.log;
+                found.push(Arrived { position, next, space, tip, is_branch, commit });
                 if found.len() == count_max {
                     return Ok((found, next));
                 }

@@ -64,6 +64,7 @@ impl<D: Disk + Clone> Store<D> {
         self.acknowledge_heads(now, space_ix, log)?;
         let heads = self.foreign_heads(space_ix, log);
         let keys: Vec<Key> = events.iter().map(|(key, _)| key.clone()).collect();
+        let events = self.outer(space_ix, events)?;
         let commit = Arc::new(self.draft(now, space_ix, log, kind, &heads, events, meta)?);
         let position = self.append_commit(space_ix, Arc::clone(&commit))?;
         let events = keys.into_iter().enumerate().map(|(index, key)| {
@@ -111,7 +112,7 @@ impl<D: Disk + Clone> Store<D> {
     ///
     /// The first commit of a new incarnation also names the tip of the life before, which vouches
     /// for that branch, whether it is a head or not.
-    fn foreign_heads(&self, space_ix: usize, log: LogId) -> Vec<Tip> {
+    pub(crate) fn foreign_heads(&self, space_ix: usize, log: LogId) -> Vec<Tip> {
         let Some(table) = self.tables.get(space_ix) else { return Vec::new() };
         let mut heads: Vec<Tip> =
             table.heads.iter().filter(|tip| tip.log != log).copied().collect();
@@ -128,7 +129,7 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Writes commits without events until few enough heads are left to be deps of one commit.
-    fn acknowledge_heads(
+    pub(crate) fn acknowledge_heads(
         &mut self,
         now: Now,
         space_ix: usize,
@@ -140,9 +141,21 @@ impl<D: Disk + Clone> Store<D> {
                 return Ok(());
             }
             heads.truncate(limits::DEPS_MAX);
-            let ack = self.draft(now, space_ix, log, Kind::Ack, &heads, Vec::new(), None)?;
-            self.append_commit(space_ix, Arc::new(ack))?;
+            self.acknowledge(now, space_ix, log, &heads)?;
         }
+    }
+
+    /// Writes a commit without events that has these heads as deps.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        log: LogId,
+        heads: &[Tip],
+    ) -> Result<(), WriteError> {
+        let ack = self.draft(now, space_ix, log, Kind::Ack, heads, Vec::new(), None)?;
+        self.append_commit(space_ix, Arc::new(ack))?;
+        Ok(())
     }
 
     /// Turns ops into deltas, each against the state that those before it leave behind.
@@ -215,7 +228,7 @@ impl<D: Disk + Clone> Store<D> {
             Some((event.key()?, EventId { commit: id, index: u16::try_from(index).ok()? }))
         });
         Ok(Some(Written {
-            tip: Tip { log: loose.log, seq: loose.seq, id },
+            tip: Tip { log: self.table(space_ix)?.origin(&loose.log), seq: loose.seq, id },
             hlc: loose.hlc,
             events: events.collect(),
             position: None,

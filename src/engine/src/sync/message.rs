@@ -98,6 +98,23 @@ pub enum Message {
         /// What the answering side holds there.
         id: Option<CommitId>,
     },
+    /// Asks for the proofs that these logs are forked. The session is over for both sides; a new
+    /// one may be opened when the last proof has come.
+    AskProofs {
+        /// The space.
+        space: SpaceId,
+        /// Strictly ascending, at most [`limits::CLOSED_LISTED_MAX`], not empty.
+        logs: Vec<LogId>,
+    },
+    /// A proof that a log is forked, or one side of it: asked for, or as soon as it is known.
+    Proof {
+        /// The space.
+        space: SpaceId,
+        /// Nothing follows for the request that this answers.
+        last: bool,
+        /// The bytes, opaque to this floor; none if there is nothing to send.
+        bytes: Vec<u8>,
+    },
     /// Allows the other side to send that many more bytes of commits, over all spaces.
     Grant {
         /// The bytes, at least 1.
@@ -135,6 +152,8 @@ impl Message {
             | Self::Acked { space, .. }
             | Self::AskId { space, .. }
             | Self::IdAt { space, .. }
+            | Self::AskProofs { space, .. }
+            | Self::Proof { space, .. }
             | Self::Refuse { space, .. } => Some(*space),
             Self::Hello(_) | Self::Grant { .. } | Self::Close { .. } => None,
         }
@@ -154,6 +173,8 @@ impl Message {
             Self::Acked { .. } => "Acked",
             Self::AskId { .. } => "AskId",
             Self::IdAt { .. } => "IdAt",
+            Self::AskProofs { .. } => "AskProofs",
+            Self::Proof { .. } => "Proof",
             Self::Grant { .. } => "Grant",
             Self::Refuse { .. } => "Refuse",
             Self::Close { .. } => "Close",
@@ -191,6 +212,9 @@ pub struct Open {
     pub frontier: Option<Vec<Tip>>,
     /// Commits below the tips that are lost, ascending and apart from each other.
     pub missing: Vec<Missing>,
+    /// Logs that are known to be forked, and the seq of each fork, ascending by log. At most
+    /// [`limits::CLOSED_LISTED_MAX`]; of more, those from a random one on.
+    pub closed: Vec<(LogId, u64)>,
 }
 
 /// A range of commits that a replica once held and cannot read any more.

@@ -4,7 +4,7 @@
 
 use super::message::{Code, Message, Missing, Open, PeerText, RangeBody, RangeItem, Run};
 use super::{Hello, Tip};
-use crate::base::{CodecError, Reader, SpaceId, Writer};
+use crate::base::{CodecError, LogId, Reader, SpaceId, Writer};
 use crate::limits;
 
 /// Frame types. Even ones must be understood; odd ones may be skipped by who does not know them.
@@ -23,8 +23,10 @@ pub(super) mod kind {
     pub(crate) const GRANT: u64 = 22;
     pub(crate) const REFUSE: u64 = 24;
     pub(crate) const CLOSE: u64 = 26;
+    pub(crate) const ASK_PROOFS: u64 = 28;
+    pub(crate) const PROOF: u64 = 30;
     /// The greatest even type of this version.
-    pub(crate) const LAST: u64 = CLOSE;
+    pub(crate) const LAST: u64 = PROOF;
 }
 
 /// What stands before the commits in a frame that carries some: the space and a flag byte.
@@ -35,7 +37,7 @@ pub(super) const COMMITS_HEAD_BYTES: usize = 32 + 1;
 pub(super) fn body_bytes_max(frame_kind: u64) -> Option<usize> {
     match frame_kind {
         kind::CHUNK | kind::PUSH => Some(COMMITS_HEAD_BYTES + limits::CHUNK_BYTES_MAX),
-        kind::OPEN | kind::RANGES | kind::WANT | kind::ACKED => {
+        kind::OPEN | kind::RANGES | kind::WANT | kind::ACKED | kind::ASK_PROOFS | kind::PROOF => {
             Some(limits::CONTROL_FRAME_BYTES_MAX)
         }
         known if known <= kind::LAST && known % 2 == 0 => Some(512),
@@ -61,6 +63,8 @@ pub(super) fn kind_of(message: &Message) -> u64 {
         Message::Grant { .. } => kind::GRANT,
         Message::Refuse { .. } => kind::REFUSE,
         Message::Close { .. } => kind::CLOSE,
+        Message::AskProofs { .. } => kind::ASK_PROOFS,
+        Message::Proof { .. } => kind::PROOF,
     }
 }
 
@@ -107,6 +111,14 @@ pub(super) fn put_body(out: &mut Vec<u8>, message: &Message) {
                 out.put(id.as_bytes());
             }
         }
+        Message::AskProofs { logs, .. } => {
+            out.put_len(logs.len());
+            logs.iter().for_each(|log| out.put_log(log));
+        }
+        Message::Proof { last, bytes, .. } => {
+            out.put_u8((*last).into());
+            out.put(bytes);
+        }
         Message::Grant { bytes } => out.put_varint(*bytes),
         Message::Refuse { code, text, .. } | Message::Close { code, text } => {
             out.put_varint(code.0.into());
@@ -141,6 +153,8 @@ pub(super) fn read_body(frame_kind: u64, body: &[u8]) -> Result<Message, CodecEr
         kind::GRANT => Message::Grant { bytes: not_zero(r.varint()?, "grant of zero")? },
         kind::REFUSE => Message::Refuse { space: space(r)?, code: code(r)?, text: text(r)? },
         kind::CLOSE => Message::Close { code: code(r)?, text: text(r)? },
+        kind::ASK_PROOFS => read_ask_proofs(r)?,
+        kind::PROOF => read_proof(r)?,
         _ => return Err(CodecError::Unknown("frame type")),
     };
     reader.finish()?;
@@ -180,6 +194,13 @@ fn put_open(out: &mut Vec<u8>, open: &Open) {
         out.put_varint(missing.from);
         out.put_varint(missing.to);
     }
+    if !open.closed.is_empty() {
+        out.put_len(open.closed.len());
+        for (log, seq) in &open.closed {
+            out.put_log(log);
+            out.put_varint(*seq);
+        }
+    }
 }
 
 fn read_open(r: &mut Reader<'_>) -> Result<Open, CodecError> {
@@ -197,7 +218,47 @@ fn read_open(r: &mut Reader<'_>) -> Result<Open, CodecError> {
     if digest.is_some() && !missing.is_empty() {
         return Err(CodecError::NotCanonical("digest in spite of missing commits"));
     }
-    Ok(Open { space, nonce, digest, logs, frontier, missing })
+    // Most spaces have no forked log, and then nothing says so.
+    let closed = if r.remaining() == 0 { Vec::new() } else { read_closed(r)? };
+    Ok(Open { space, nonce, digest, logs, frontier, missing, closed })
+}
+
+fn read_closed(r: &mut Reader<'_>) -> Result<Vec<(LogId, u64)>, CodecError> {
+    let count = r.count(limits::CLOSED_LISTED_MAX, 41, "closed logs")?;
+    let mut list: Vec<(LogId, u64)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let closed = (r.log()?, seq(r)?);
+        if list.last().is_some_and(|last| last.0 >= closed.0) {
+            return Err(CodecError::NotCanonical("order of closed logs"));
+        }
+        list.push(closed);
+    }
+    if list.is_empty() {
+        return Err(CodecError::NotCanonical("an empty list of closed logs is left out"));
+    }
+    Ok(list)
+}
+
+fn read_ask_proofs(r: &mut Reader<'_>) -> Result<Message, CodecError> {
+    let space = space(r)?;
+    let count = r.count(limits::CLOSED_LISTED_MAX, 40, "logs")?;
+    let logs = (0..count).map(|_| r.log()).collect::<Result<Vec<_>, _>>()?;
+    if logs.is_empty() || !logs.is_sorted_by(|a, b| a < b) {
+        return Err(CodecError::NotCanonical("logs to prove"));
+    }
+    Ok(Message::AskProofs { space, logs })
+}
+
+fn read_proof(r: &mut Reader<'_>) -> Result<Message, CodecError> {
+    let (space, last) = (space(r)?, flag(r)?);
+    if r.remaining() > limits::FORK_PROOF_BYTES_MAX {
+        return Err(CodecError::TooLarge("proof"));
+    }
+    let bytes = r.take(r.remaining())?.to_vec();
+    if bytes.is_empty() && !last {
+        return Err(CodecError::NotCanonical("proof without bytes"));
+    }
+    Ok(Message::Proof { space, last, bytes })
 }
 
 fn read_missing(r: &mut Reader<'_>) -> Result<Vec<Missing>, CodecError> {

@@ -43,6 +43,9 @@ impl Session {
             self.end(Step::InSync);
             return;
         }
+        if self.asks_for_proofs(&open.closed) {
+            return;
+        }
         self.peer_missing = open.missing;
         let Some(theirs) = open.frontier else {
             if self.own.frontier.len() > limits::FRONTIER_WHOLE_LOGS_MAX {
@@ -61,6 +64,23 @@ impl Session {
             learn(&mut self.theirs, &mut self.left_out, tip);
         }
         self.settle(source);
+    }
+
+    /// Ends the session if the peer knows of forks that this side does not: frontiers mean the same
+    /// to both only when both know of the same forks.
+    fn asks_for_proofs(&mut self, theirs: &[(LogId, u64)]) -> bool {
+        let known = |log: &LogId, seq: u64| {
+            let at = self.own.closed.binary_search_by_key(log, |(log, _)| *log);
+            at.ok().and_then(|at| self.own.closed.get(at)).is_some_and(|(_, own)| *own <= seq)
+        };
+        let unknown = theirs.iter().filter(|(log, seq)| !known(log, *seq));
+        let logs: Vec<LogId> = unknown.map(|(log, _)| *log).collect();
+        if logs.is_empty() {
+            return false;
+        }
+        self.send(Message::AskProofs { space: self.space, logs });
+        self.end(Step::Unproven);
+        true
     }
 
     fn begin_ranges(&mut self, theirs: &[u8; 16]) {

@@ -301,7 +301,22 @@ impl Session {
             logs: frontier.len() as u64,
             frontier: whole.then(|| frontier.clone()),
             missing: self.own.missing.clone(),
+            closed: self.listed(),
         }
+    }
+
+    /// Returns the closed logs that the hello lists: of too many, those from a random one on.
+    fn listed(&self) -> Vec<(LogId, u64)> {
+        let closed = &self.own.closed;
+        if closed.len() <= limits::CLOSED_LISTED_MAX {
+            return closed.clone();
+        }
+        let [a, b, c, d, ..] = self.nonce;
+        let from = u32::from_le_bytes([a, b, c, d]) as usize % closed.len();
+        let from_there = closed.iter().cycle().skip(from).take(limits::CLOSED_LISTED_MAX);
+        let mut listed: Vec<_> = from_there.copied().collect();
+        listed.sort_unstable();
+        listed
     }
 
     fn send(&mut self, message: Message) {

@@ -25,6 +25,8 @@ pub struct Pinned {
     /// Commits below the tips that were lost, ascending by (log, seq), apart from each other.
     /// Beyond [`crate::limits::MISSING_RANGES_MAX`] the peer hears of the first ones only.
     pub missing: Vec<Missing>,
+    /// The logs that are known to be forked, and where, ascending by log.
+    pub closed: Vec<(LogId, u64)>,
 }
 
 /// What the driver of a session has to do next.
@@ -64,6 +66,9 @@ pub enum Step {
         /// The first seq at which the two sides hold different commits.
         seq: u64,
     },
+    /// Over before anything was compared: the peer knows of forks that this side does not, and was
+    /// asked for the proofs. Open a new session when the last of them has come.
+    Unproven,
     /// Over: each side durably holds everything in both pinned frontiers.
     InSync,
     /// Over: both sides did what they could, and something is lacking.

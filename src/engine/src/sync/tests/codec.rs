@@ -1,6 +1,6 @@
 //! Each message has one encoding, and nothing else reads as it.
 
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
 use crate::base::{CommitId, LogId, ReplicaId, SpaceId, Writer, hex, unhex};
@@ -57,14 +57,16 @@ fn open(space: impl Strategy<Value = SpaceId>) -> impl Strategy<Value = Open> {
         tips(20).prop_map(|tips| (tips.len() as u64, Some(tips))),
         (limits::FRONTIER_WHOLE_LOGS_MAX as u64 + 1..).prop_map(|logs| (logs, None)),
     ];
-    (space, any::<[u8; 16]>(), any::<Option<[u8; 32]>>(), frontier, missing()).prop_map(
-        |(space, nonce, digest, (logs, frontier), missing)| Open {
+    let closed = btree_map(log_id(), seq(), 0..4).prop_map(|logs| logs.into_iter().collect());
+    (space, any::<[u8; 16]>(), any::<Option<[u8; 32]>>(), frontier, missing(), closed).prop_map(
+        |(space, nonce, digest, (logs, frontier), missing, closed)| Open {
             space,
             nonce,
             digest: digest.filter(|_| missing.is_empty()),
             logs,
             frontier,
             missing,
+            closed,
         },
     )
 }
@@ -164,6 +166,15 @@ pub(super) fn message(
         }),
         (space(), log_id(), seq(), proptest::option::of(commit_id()))
             .prop_map(|(space, log, seq, id)| Message::IdAt { space, log, seq, id }),
+        (space(), btree_set(log_id(), 1..4)).prop_map(|(space, logs)| Message::AskProofs {
+            space,
+            logs: logs.into_iter().collect()
+        }),
+        (space(), any::<bool>(), bytes()).prop_map(|(space, last, bytes)| Message::Proof {
+            space,
+            last,
+            bytes
+        }),
         (1u64..).prop_map(|bytes| Message::Grant { bytes }),
         (space(), reason()).prop_map(|(space, (code, text))| Message::Refuse { space, code, text }),
         reason().prop_map(|(code, text)| Message::Close { code, text }),
@@ -222,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..14, body: Vec<u8>) {
+    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..16, body: Vec<u8>) {
         let mut bytes = Vec::new();
         bytes.put_varint(kind * 2);
         bytes.put_bytes(&body);
@@ -258,7 +269,7 @@ fn unknown_optional_frames_are_skipped_and_not_kept() {
 
 #[test]
 fn unknown_required_frames_and_lengths_above_the_limit_are_errors_at_once() {
-    assert_eq!(decode_all(&frame(28, 0, &[])), Err(FrameError::UnknownType(28)));
+    assert_eq!(decode_all(&frame(32, 0, &[])), Err(FrameError::UnknownType(32)));
     for (kind, len) in [(22, 513), (4, 1 << 20), (10, u64::MAX), (14, 1 << 21), (77, 1 << 30)] {
         match decode_all(&frame(kind, len, &[])) {
             Err(FrameError::TooLong { kind: k, len: l, .. }) => assert_eq!((k, l), (kind, len)),
@@ -267,7 +278,7 @@ fn unknown_required_frames_and_lengths_above_the_limit_are_errors_at_once() {
     }
     // Once lost, the place in the stream stays lost.
     let mut decoder = Decoder::default();
-    decoder.push(&frame(28, 0, &[]));
+    decoder.push(&frame(32, 0, &[]));
     assert!(decoder.next().is_err());
     decoder.push(&encode(&Message::Grant { bytes: 1 }));
     assert!(decoder.next().is_err());
@@ -290,7 +301,10 @@ fn the_largest_messages_stay_within_their_frames() {
             missing: count(limits::MISSING_RANGES_MAX)
                 .map(|n| Missing { log: log(n), from: limits::SEQ_MAX, to: limits::SEQ_MAX })
                 .collect(),
+            closed: count(limits::CLOSED_LISTED_MAX).map(|n| (log(n), limits::SEQ_MAX)).collect(),
         }),
+        Message::AskProofs { space, logs: count(limits::CLOSED_LISTED_MAX).map(log).collect() },
+        Message::Proof { space, last: true, bytes: vec![7; limits::FORK_PROOF_BYTES_MAX] },
         Message::Want {
             space,
             last: true,
@@ -334,7 +348,8 @@ fn samples() -> Vec<Message> {
     let log = |n: u8| LogId { replica: ReplicaId([n; 32]), incarnation: 0x0102_0304 };
     let tip = |n: u8, seq| Tip { log: log(n), seq, id: CommitId([n | 0xc0; 32]) };
     let open = |digest, logs, frontier, missing| {
-        Message::Open(Open { space, nonce: [0x11; 16], digest, logs, frontier, missing })
+        let closed = Vec::new();
+        Message::Open(Open { space, nonce: [0x11; 16], digest, logs, frontier, missing, closed })
     };
     let item = |upto: Option<u8>, body| RangeItem { upto: upto.map(log), body };
     vec![
@@ -370,5 +385,16 @@ fn samples() -> Vec<Message> {
         Message::Grant { bytes: 1 << 20 },
         Message::Refuse { space, code: Code::NOT_ADMITTED, text: PeerText::new("no") },
         Message::Close { code: Code::DONE, text: PeerText::new("") },
+        Message::Open(Open {
+            space,
+            nonce: [0x11; 16],
+            digest: None,
+            logs: 0,
+            frontier: Some(vec![]),
+            missing: vec![],
+            closed: vec![(log(9), 3), (log(10), 400)],
+        }),
+        Message::AskProofs { space, logs: vec![log(9), log(10)] },
+        Message::Proof { space, last: true, bytes: b"proof".to_vec() },
     ]
 }

@@ -101,6 +101,7 @@ fn settled() -> Session {
         logs: 0,
         frontier: Some(vec![]),
         missing: vec![],
+        closed: vec![],
     };
     session.handle(&nothing, Message::Open(open)).expect("sound");
     session
@@ -152,6 +153,7 @@ fn what_is_repeated_without_end_is_cut_off() {
             logs: 999,
             frontier: None,
             missing: vec![],
+            closed: vec![],
         };
         session.handle(&nothing, Message::Open(open)).expect("sound");
         session

@@ -131,7 +131,7 @@ impl Store {
     pub(super) fn pinned(&self) -> Pinned {
         let missing = self.missing();
         let digest = missing.is_empty().then(|| self.digest());
-        Pinned { digest, frontier: self.frontier(), missing }
+        Pinned { digest, frontier: self.frontier(), missing, closed: Vec::new() }
     }
 
     fn commits(&self, runs: &[Run]) -> Vec<Commit> {

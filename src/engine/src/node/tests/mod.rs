@@ -1,5 +1,7 @@
 //! Nodes that talk to each other over queues in memory.
 
+mod forks;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ struct World {
     now_ms: u64,
     nodes: Vec<TestNode>,
     disks: Vec<Arc<MemoryDisk>>,
+    /// Whose key each node has.
+    keys: Vec<u8>,
     /// For each link and side: which node, at which link id, is at the far end.
     wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     mail: VecDeque<(usize, LinkId, Vec<u8>)>,
@@ -31,6 +35,7 @@ impl World {
             now_ms: 1_700_000_000_000,
             nodes: Vec::new(),
             disks,
+            keys: (1..=count).collect(),
             wires: BTreeMap::new(),
             mail: VecDeque::new(),
             reports: Vec::new(),
@@ -43,10 +48,20 @@ impl World {
         world
     }
 
+    /// Starts a copy of a node's disk as a node of its own, under the same key.
+    fn twin(&mut self, of: usize) -> usize {
+        let twin = self.nodes.len();
+        self.disks.push(Arc::new(self.disks[of].snapshot()));
+        self.keys.push(self.keys[of]);
+        let node = self.open(u8::try_from(twin).unwrap());
+        self.nodes.push(node);
+        twin
+    }
+
     fn open(&self, n: u8) -> TestNode {
         let options = Options { memory_bytes: 4 << 20, segment_bytes: 64 << 10, place: None };
         let disk = Arc::clone(&self.disks[usize::from(n)]);
-        let key = KeyPair::from_seed([n + 1; 32]);
+        let key = KeyPair::from_seed([self.keys[usize::from(n)]; 32]);
         let seed = crate::base::sha256("test", &[&[n], &self.now_ms.to_le_bytes()]);
         let (store, _) = Store::open(disk, key, seed, self.now(), options).unwrap();
         let config = Config { open: true, ..Config::default() };

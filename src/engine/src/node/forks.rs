@@ -1,0 +1,141 @@
+//! What peers say to each other about forked logs: proofs, asked for or new.
+//!
+//! Two sides that hold different commits under one number each show theirs, and each makes the
+//! proof of the two. Whoever learns of a proof closes the log and hands the proof on to all it
+//! talks with, so that it reaches everybody who holds the space. What follows for commits comes by
+//! ordinary sessions afterwards (PROTOCOL 5, 6).
+
+use std::collections::BTreeSet;
+
+use super::talk::Talk;
+use super::{LinkId, Node};
+use crate::base::{LogId, SpaceId};
+use crate::event::{ForkError, ForkProof, ForkSide};
+use crate::log::Disk;
+use crate::sync::{Code, Message, Session};
+
+/// What goes on about forks in the conversation about one space.
+#[derive(Debug, Default)]
+pub(crate) struct ForkTalk {
+    /// Proofs were asked for, and the last has not come.
+    pub(crate) asked: bool,
+    /// Whether a log was closed on the peer's word since the last session ended.
+    closed: bool,
+    /// How many sessions were begun again on account of that.
+    rounds: u32,
+}
+
+impl<D: Disk + Clone> Node<D> {
+    /// Shows the peer this side's commit at a fork that both have found.
+    pub(super) fn show_side(&mut self, id: LinkId, space: SpaceId, log: &LogId, seq: u64) {
+        // What cannot be read now is found again by the next session.
+        if let Ok(side) = self.store.fork_side(&space, log, seq) {
+            let mut bytes = Vec::new();
+            side.encode(&mut bytes);
+            self.send(id, &Message::Proof { space, last: true, bytes });
+        }
+    }
+
+    /// Sends the proofs that a peer asks for; its session is over, and so is this side's.
+    pub(super) fn proofs_asked(&mut self, id: LinkId, space: SpaceId, logs: &[LogId]) {
+        if let Some(talk) = self.talk(id, &space) {
+            talk.session = None;
+        }
+        for log in logs {
+            self.send_proof(id, space, log);
+        }
+        self.send(id, &Message::Proof { space, last: true, bytes: Vec::new() });
+    }
+
+    /// Sends the proof that a log is forked, if there is one here.
+    pub(super) fn send_proof(&mut self, id: LinkId, space: SpaceId, log: &LogId) {
+        let Ok(proof) = self.store.fork_proof(&space, log) else { return };
+        let mut bytes = Vec::new();
+        proof.encode(&mut bytes);
+        self.send(id, &Message::Proof { space, last: false, bytes });
+    }
+
+    /// Takes a proof, or the peer's side of one; with the last of those that were asked for the
+    /// frontiers are compared.
+    pub(super) fn proof_received(&mut self, id: LinkId, space: SpaceId, last: bool, bytes: &[u8]) {
+        let asked = self.talk(id, &space).is_some_and(|talk| talk.forks.asked);
+        if !bytes.is_empty() {
+            match self.read_proof(bytes) {
+                // What was not asked for is about a log that is held here, or of no use.
+                Ok(Some(proof)) if proof.space() == space => {
+                    if asked || self.store.holds_log(&space, &proof.log()) {
+                        self.proofs.push((id, proof));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
+            }
+        }
+        if last {
+            self.close_forked();
+            if asked {
+                self.open_session(id, space);
+            }
+        }
+    }
+
+    /// Reads a proof; none if it says nothing new, or is one side and no fork of what is here.
+    fn read_proof(&mut self, bytes: &[u8]) -> Result<Option<ForkProof>, ForkError> {
+        // What is known costs no check of a signature.
+        if let Some((space, log, seq)) = ForkProof::place(bytes)
+            && self.store.is_closed(&space, &log, seq)
+        {
+            return Ok(None);
+        }
+        match ForkProof::decode(bytes) {
+            Ok(proof) => Ok(Some(proof)),
+            Err(_) => ForkSide::decode(bytes).map(|side| self.store.prove(side)),
+        }
+    }
+
+    /// Closes the logs that proofs came in for.
+    pub(super) fn close_forked(&mut self) {
+        if self.proofs.is_empty() {
+            return;
+        }
+        let (links, proofs): (Vec<LinkId>, Vec<ForkProof>) =
+            std::mem::take(&mut self.proofs).into_iter().unzip();
+        // A disk that refuses leaves things as they were: the next session tries again.
+        if self.store.close_forked(self.now, &proofs).unwrap_or(0) == 0 {
+            return;
+        }
+        for (id, proof) in links.into_iter().zip(&proofs) {
+            if let Some(talk) = self.talk(id, &proof.space()) {
+                talk.forks.closed = true;
+            }
+        }
+        let spaces: BTreeSet<SpaceId> = proofs.iter().map(ForkProof::space).collect();
+        spaces.into_iter().for_each(|space| self.compare_again(space));
+        self.watch_waiting();
+    }
+
+    /// Opens sessions about a space with all who are connected and are not in one.
+    fn compare_again(&mut self, space: SpaceId) {
+        let idle = |talk: &Talk| talk.session.as_ref().is_none_or(Session::is_over);
+        let links = self.links.values().filter(|link| {
+            link.talks.get(&space).is_some_and(|talk| idle(talk) && !talk.forks.asked)
+        });
+        let links: Vec<LinkId> = links.map(|link| link.id).collect();
+        for link in links {
+            self.open_session(link, space);
+        }
+    }
+
+    /// Tells whether a session that ended short may well end better now: a log was closed.
+    pub(super) fn goes_on(&mut self, id: LinkId, space: &SpaceId) -> bool {
+        self.close_forked();
+        let Some(talk) = self.talk(id, space) else { return false };
+        let closed = std::mem::take(&mut talk.forks.closed);
+        let again = closed && talk.forks.rounds < ROUNDS_MAX;
+        talk.forks.rounds += u32::from(again);
+        again
+    }
+}
+
+/// How often a session is begun again because a log was closed.
+const ROUNDS_MAX: u32 = 64;

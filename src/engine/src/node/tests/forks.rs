@@ -1,0 +1,373 @@
+//! Copied replicas that run in parallel: the log is closed, and nothing is lost or counted twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::{EventId, LogId, Rng};
+use crate::crdt::{Action, Supersedes};
+use crate::event::Commit;
+use crate::log::CrashMode;
+
+/// The executable specification: which commits count, and what is live, by walking the graph.
+struct Model {
+    commits: BTreeMap<CommitId, Commit>,
+    counted: BTreeSet<CommitId>,
+}
+
+impl Model {
+    /// Takes every commit that any node ever stored, and the forks that all know of.
+    fn of(world: &mut World, space: &SpaceId) -> Self {
+        let mut commits = BTreeMap::new();
+        let mut closed: BTreeMap<LogId, u64> = BTreeMap::new();
+        for node in &mut world.nodes {
+            let all = node.store().all_commits().into_iter();
+            commits.extend(all.map(|commit| (commit.id(), commit)));
+            closed.extend(node.store().closed_logs(space).unwrap());
+        }
+        let mut model = Self { commits, counted: BTreeSet::new() };
+        model.counted = model.count(&closed);
+        model
+    }
+
+    fn past(&self, of: &CommitId) -> BTreeSet<CommitId> {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![*of]);
+        while let Some(id) = open.pop() {
+            let Some(commit) = self.commits.get(&id) else { continue };
+            if seen.insert(id) {
+                open.push(commit.prev());
+                open.extend(commit.deps().iter().map(|dep| dep.id));
+            }
+        }
+        seen
+    }
+
+    /// A commit from a fork on counts iff it is in the past of one of another log that counts.
+    fn count(&self, closed: &BTreeMap<LogId, u64>) -> BTreeSet<CommitId> {
+        let suspect = |c: &Commit| closed.get(&c.log()).is_some_and(|seq| *seq <= c.seq());
+        let plain = self.commits.values().filter(|c| !suspect(c)).map(Commit::id);
+        let mut counted: BTreeSet<CommitId> = plain.collect();
+        loop {
+            let mut more = BTreeSet::new();
+            for id in &counted {
+                let log = self.commits[id].log();
+                let past = self.past(id).into_iter();
+                more.extend(past.filter(|p| self.commits[p].log() != log));
+            }
+            let before = counted.len();
+            counted.extend(more);
+            if counted.len() == before {
+                return counted;
+            }
+        }
+    }
+
+    /// The live events of a key with their payloads: everything counted, each event dropping what
+    /// it names in its past.
+    fn live(&self, key: &str) -> BTreeMap<EventId, (Action, Arc<[u8]>)> {
+        let mut order: Vec<&Commit> = self.counted.iter().map(|id| &self.commits[id]).collect();
+        order.sort_by_key(|commit| (commit.hlc(), commit.id()));
+        let mut live: BTreeMap<EventId, (Action, Arc<[u8]>)> = BTreeMap::new();
+        for commit in order {
+            let past = self.past(&commit.id());
+            for (index, event) in (0_u16..).zip(commit.events()) {
+                let Some((of, delta)) = event.delta().filter(|(of, _)| of.as_str() == key) else {
+                    continue;
+                };
+                assert_eq!(of.as_str(), key);
+                live.retain(|id, _| {
+                    let target = &self.commits[&id.commit];
+                    let earlier = id.commit != commit.id() || id.index < index;
+                    let named = match &event.skeleton.supersedes {
+                        Supersedes::Dots(dots) => dots.contains(&target.dot(id.index)),
+                        Supersedes::Cut(cut) => {
+                            cut.iter().any(|(log, s)| *log == target.log() && target.seq() <= *s)
+                        }
+                    };
+                    !(named && earlier && past.contains(&id.commit))
+                });
+                if delta.action.adds() {
+                    let id = EventId { commit: commit.id(), index };
+                    live.insert(id, (delta.action, delta.payload));
+                }
+            }
+        }
+        live
+    }
+}
+
+impl World {
+    /// Compares every node with the specification: commits that count, and each key's live events.
+    #[track_caller]
+    fn assert_as_specified(&mut self, keys: &[&str]) {
+        let space = self.nodes[0].store().space_named("default").unwrap();
+        let model = Model::of(self, &space);
+        for n in 0..self.nodes.len() {
+            let store = self.nodes[n].store();
+            assert_eq!(store.counted(&space), model.counted, "what counts on node {n}");
+            for name in keys {
+                let key = Key::new(name).unwrap();
+                let state = store.state_at(&space, &key, None).unwrap();
+                let live = model.live(name);
+                let mut sum = 0_i128;
+                let mut ids = BTreeSet::new();
+                for event in state.events() {
+                    match event.value {
+                        Value::Counter(part) => sum += i128::from(part),
+                        _ => drop(ids.insert(event.stamp.event_id())),
+                    }
+                }
+                let adds = live.values().filter(|(action, _)| *action == Action::CounterAdd);
+                let expected: i128 = adds
+                    .map(|(_, payload)| i64::from_le_bytes(payload[..].try_into().unwrap()))
+                    .map(i128::from)
+                    .sum();
+                assert_eq!(sum, expected, "{name} on node {n}");
+                let others = live.iter().filter(|(_, (a, _))| *a != Action::CounterAdd);
+                let expected: BTreeSet<EventId> = others.map(|(id, _)| *id).collect();
+                assert_eq!(ids, expected, "live events of {name} on node {n}");
+            }
+        }
+    }
+
+    fn count(&mut self, n: usize, key: &str, by: i64) {
+        self.ops(n, vec![(key, Op::CounterAdd(by))]);
+        self.run();
+    }
+
+    fn closed(&mut self, n: usize) -> Vec<(LogId, u64)> {
+        let store = self.nodes[n].store();
+        let space = store.space_named("default").unwrap();
+        store.closed_logs(&space).unwrap()
+    }
+
+    fn reopen(&mut self, n: usize) {
+        self.wires.clear();
+        self.mail.clear();
+        for other in 0..self.nodes.len() {
+            for link in 1..self.next_link {
+                self.input(other, Input::Closed { link: LinkId(link), reason: "cut".into() });
+            }
+        }
+        let old = std::mem::replace(&mut self.nodes[n], {
+            let placeholder = World::new(1);
+            placeholder.nodes.into_iter().next().unwrap()
+        });
+        drop(old);
+        self.nodes[n] = self.open(u8::try_from(n).unwrap());
+        self.run();
+    }
+}
+
+#[test]
+fn twins_that_meet_close_their_log_and_lose_nothing() {
+    let mut world = World::new(1);
+    world.share();
+    world.count(0, "count", 10);
+    let twin = world.twin(0);
+    world.count(0, "count", 5);
+    world.put(0, "who", "\"original\"");
+    world.count(twin, "count", 7);
+    world.put(twin, "who", "\"copy\"");
+    world.run();
+    world.connect(0, twin);
+    world.assert_equal();
+    assert_eq!(world.closed(0).len(), 1);
+    assert!(world.show(0, "count").unwrap().contains("22"), "{:?}", world.show(0, "count"));
+    world.assert_as_specified(&["count", "who"]);
+    // Both write on, under lives of their own.
+    world.count(0, "count", 1);
+    world.count(twin, "count", 1);
+    world.assert_equal();
+    assert!(world.show(twin, "count").unwrap().contains("24"));
+    assert_eq!(world.closed(0).len(), 1);
+    world.assert_as_specified(&["count", "who"]);
+}
+
+#[test]
+fn a_fork_is_found_by_others_and_heals_when_its_authors_come() {
+    let mut world = World::new(3);
+    world.share();
+    let links = [world.connect(0, 1), world.connect(0, 2)];
+    world.count(0, "count", 10);
+    links.into_iter().for_each(|link| world.cut(link));
+    let twin = world.twin(0);
+    // Each branch reaches one of the others, and one of those builds upon it.
+    let link = world.connect(0, 1);
+    world.count(0, "count", 5);
+    world.cut(link);
+    let link = world.connect(twin, 2);
+    world.count(twin, "count", 7);
+    world.count(2, "count", 100);
+    world.cut(link);
+    world.connect(1, 2);
+    let (one, two) = (world.hashes(1), world.hashes(2));
+    assert_eq!(one, two);
+    // What nobody built upon does not count for now; what node 2 built upon does.
+    assert!(world.show(1, "count").unwrap().contains("117"), "{:?}", world.show(1, "count"));
+    world.connect(0, 1);
+    world.connect(twin, 2);
+    world.assert_equal();
+    assert!(world.show(2, "count").unwrap().contains("122"), "{:?}", world.show(2, "count"));
+    world.assert_as_specified(&["count"]);
+}
+
+#[test]
+fn a_fresh_replica_gets_forks_and_branches_from_anybody() {
+    let mut world = World::new(3);
+    world.share();
+    world.count(0, "count", 1);
+    let twin = world.twin(0);
+    for i in 0..200 {
+        world.count(0, "count", 1);
+        world.put(twin, &format!("key-{}", i % 7), &i.to_string());
+    }
+    world.run();
+    let link = world.connect(0, twin);
+    world.cut(link);
+    world.connect(twin, 1);
+    world.connect(1, 2);
+    world.assert_equal();
+    let keys: Vec<String> = (0..7).map(|i| format!("key-{i}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).chain(["count"]).collect();
+    world.assert_as_specified(&keys);
+    assert_eq!(world.closed(2), world.closed(0));
+    for n in 0..world.nodes.len() {
+        world.reopen(n);
+    }
+    world.assert_equal();
+    world.assert_as_specified(&keys);
+}
+
+#[test]
+fn proofs_and_branches_survive_a_reopening_without_derived_files() {
+    let mut world = World::new(2);
+    world.share();
+    world.connect(0, 1);
+    for i in 0..300 {
+        world.put(0, &format!("key-{}", i % 30), &i.to_string());
+    }
+    world.run();
+    let twin = world.twin(0);
+    for i in 0..400 {
+        world.count(0, "count", 1);
+        world.count(twin, "count", 1);
+        world.put(twin, &format!("key-{}", i % 30), &format!("{}", 1000 + i));
+    }
+    world.connect(0, twin);
+    world.connect(1, twin);
+    world.assert_equal();
+    let whole = world.hashes(1);
+    for n in 0..3 {
+        for file in world.disks[n].files(crate::log::FileKind::Sidecar).unwrap() {
+            world.disks[n].remove(file).unwrap();
+        }
+        world.reopen(n);
+        assert_eq!(world.hashes(n), whole, "node {n}");
+    }
+    world.assert_as_specified(&["count", "key-3"]);
+}
+
+/// What happens in a random history with copies.
+#[derive(Debug, Clone)]
+enum Act {
+    Write(usize, u8, u8),
+    Twin(usize),
+    Meet(usize, usize),
+    /// Two meet, and the power of the first fails after that many changes to its disk.
+    Crash(usize, usize, u64, usize),
+    Reopen(usize),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        6 => (0usize..6, 0u8..6, any::<u8>()).prop_map(|(n, what, by)| Act::Write(n, what, by)),
+        1 => (0usize..6).prop_map(Act::Twin),
+        3 => (0usize..6, 0usize..6).prop_map(|(a, b)| Act::Meet(a, b)),
+        1 => (0usize..6, 0usize..6, 1u64..12, 0usize..11)
+            .prop_map(|(a, b, after, mode)| Act::Crash(a, b, after, mode)),
+        1 => (0usize..6).prop_map(Act::Reopen),
+    ];
+    prop::collection::vec(act, 4..40)
+}
+
+/// Plays a history; whoever is `absent` does not come to the last meetings.
+fn play(acts: &[Act], absent: Option<usize>) {
+    let mut world = World::new(2);
+    world.share();
+    let link = world.connect(0, 1);
+    world.cut(link);
+    for act in acts {
+        let count = world.nodes.len();
+        match *act {
+            Act::Write(n, what, by) => {
+                let json = |by: u8| Json::parse(by.to_string().as_bytes()).unwrap();
+                let op = match what {
+                    0 | 1 => ("count", Op::CounterAdd(i64::from(by))),
+                    2 => ("set", Op::SetAdd(vec![json(by % 4)])),
+                    3 => ("set", Op::SetRemove(vec![json(by % 4)])),
+                    4 => ("reg", Op::Put(json(by))),
+                    _ => ("count", Op::Delete),
+                };
+                let store = world.nodes[n % count].store();
+                let space = store.space_named("default").unwrap();
+                let key = Key::new(op.0).unwrap();
+                let gone = store.get(&space, &key, None).unwrap().is_none();
+                if !(matches!(op.1, Op::Delete) && gone) {
+                    world.ops(n % count, vec![op]);
+                    world.run();
+                }
+            }
+            Act::Twin(n) if count < 5 => drop(world.twin(n % count)),
+            Act::Twin(_) => {}
+            Act::Meet(a, b) if a % count != b % count => {
+                let link = world.connect(a % count, b % count);
+                world.cut(link);
+            }
+            Act::Meet(..) => {}
+            Act::Crash(a, b, after, mode) if a % count != b % count => {
+                let (a, b) = (a % count, b % count);
+                world.disks[a].faults(|faults| faults.power_off_in = Some(after));
+                let link = world.connect(a, b);
+                world.cut(link);
+                let mut rng = Rng::new([u8::try_from(after).unwrap(); 32]);
+                world.disks[a].crash(CrashMode::ALL[mode], &mut rng);
+                world.reopen(a);
+            }
+            Act::Crash(..) => {}
+            Act::Reopen(n) => world.reopen(n % count),
+        }
+    }
+    if let Some(absent) = absent.filter(|absent| *absent > 0 && *absent < world.nodes.len()) {
+        world.nodes.remove(absent);
+        world.disks.remove(absent);
+        world.keys.remove(absent);
+    }
+    // Everybody meets everybody until nothing is new.
+    let count = world.nodes.len();
+    for _ in 0..2 {
+        for a in 0..count {
+            for b in a + 1..count {
+                let link = world.connect(a, b);
+                world.cut(link);
+            }
+        }
+    }
+    world.assert_equal();
+    world.assert_as_specified(&["count", "set", "reg"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Goal: whatever is copied, and in whatever order replicas meet, all end equal, and as the
+    /// specification says.
+    #[test]
+    fn replicas_that_were_copied_at_random_converge_as_specified(
+        acts in acts(),
+        absent in prop::option::of(0usize..5),
+    ) {
+        play(&acts, absent);
+    }
+}

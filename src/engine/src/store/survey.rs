@@ -1,0 +1,138 @@
+//! Decides, before the log of a store with forks is replayed, which suspects count.
+//!
+//! A replay takes commits in the order in which they came, but whether a commit of a forked log
+//! counts depends on what came after it. So the records are read twice: once for the proofs and for
+//! who builds upon whom, then for the tables. Stores without forks are read once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::apply::kinds;
+use super::{ReadError, Store};
+use crate::base::{CommitId, LogId};
+use crate::event::{Commit, Dictionary, ForkProof, compact};
+use crate::log::{Disk, Position, Record};
+
+/// Which commits of forked logs count, among those that are replayed.
+pub(crate) type Counted = BTreeSet<CommitId>;
+
+/// Where each forked log is closed, and where the proof lies, by space and log.
+type Proofs = BTreeMap<(usize, LogId), (u64, Position)>;
+
+impl<D: Disk + Clone> Store<D> {
+    /// Finds all proofs, drops the sidecars that were built without knowing them, closes the logs
+    /// in the tables that are left, and returns which suspects of the rest count.
+    pub(crate) fn survey(&mut self) -> Result<Counted, ReadError> {
+        let segments: Vec<u64> = self.log.segments().iter().map(|s| s.number).collect();
+        let mut proofs = Proofs::new();
+        let mut unread = segments.len();
+        loop {
+            let from = self.sealed.len();
+            for number in segments.get(from..unread).unwrap_or_default() {
+                self.proofs_of(*number, &mut proofs);
+            }
+            unread = from;
+            for (space_ix, table) in self.tables.iter().enumerate() {
+                for (log, closed) in table.closed_logs() {
+                    note(&mut proofs, (space_ix, log), (closed.seq, closed.position));
+                }
+            }
+            if self.sealed.is_empty() || !self.is_stale(&proofs) {
+                break;
+            }
+            self.sealed.pop();
+            self.take_tables();
+        }
+        for ((space_ix, log), (seq, position)) in proofs {
+            if let Some(table) = self.tables.get_mut(space_ix)
+                && table.closed(&log).is_none_or(|closed| closed.seq != seq)
+            {
+                table.close(log, seq, position);
+            }
+        }
+        Ok(self.vouched(segments.get(self.sealed.len()..).unwrap_or_default()))
+    }
+
+    /// Tells whether the tables hold as ordinary what a proof makes suspect.
+    fn is_stale(&self, proofs: &Proofs) -> bool {
+        proofs.iter().any(|((space_ix, log), (seq, _))| {
+            self.tables.get(*space_ix).is_some_and(|table| {
+                let known = table.closed(log).is_some_and(|closed| closed.seq == *seq);
+                !known && table.reaches(log, *seq)
+            })
+        })
+    }
+
+    fn proofs_of(&self, number: u64, proofs: &mut Proofs) {
+        for (position, record) in self.records_of(number) {
+            if record.kind == kinds::FORK_PROOF
+                && let Ok(proof) = ForkProof::decode(&record.body)
+                && let Some(space_ix) = self.local.space_index(&proof.space())
+            {
+                note(proofs, (space_ix, proof.log()), (proof.seq(), position));
+            }
+        }
+    }
+
+    /// Returns which suspects are in the past of a commit that is none, among those of segments.
+    fn vouched(&self, segments: &[u64]) -> Counted {
+        // By id, what each suspect builds upon that may be suspect.
+        let mut suspects: BTreeMap<CommitId, Vec<CommitId>> = BTreeMap::new();
+        let mut counted = Counted::new();
+        for number in segments {
+            self.each_commit(*number, |commit| {
+                let Some(space_ix) = self.local.space_index(&commit.space()) else { return };
+                let Some(table) = self.tables.get(space_ix) else { return };
+                let (log, seq) = (commit.log(), commit.seq());
+                let deps = commit.deps().iter().filter(|dep| table.is_suspect(&dep.log, dep.seq));
+                let mut builds_upon: Vec<CommitId> = deps.map(|dep| dep.id).collect();
+                if table.is_suspect(&log, seq) {
+                    builds_upon.push(commit.prev());
+                    suspects.insert(commit.id(), builds_upon);
+                    return;
+                }
+                while let Some(id) = builds_upon.pop() {
+                    if let Some(further) = suspects.get(&id)
+                        && counted.insert(id)
+                    {
+                        builds_upon.extend(further);
+                    }
+                }
+            });
+        }
+        counted
+    }
+
+    /// Reads the commits of a segment; what is damaged is left out.
+    pub(super) fn each_commit(&self, number: u64, mut take: impl FnMut(&Commit)) {
+        let Ok(base_ms) = self.base_ms_of(number) else { return };
+        let mut dictionary = Dictionary::default();
+        for (_, record) in self.records_of(number) {
+            match record.kind {
+                kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
+                kinds::COMMIT => {
+                    let decoded = compact::decode(&record.body, &dictionary, base_ms, &|_, _| None);
+                    let Ok(commit) = decoded else { continue };
+                    if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
+                        dictionary.note(ix, commit.seq(), commit.id());
+                    }
+                    take(&commit);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn records_of(&self, number: u64) -> impl Iterator<Item = (Position, Record)> {
+        let from = Position { segment: number, offset: 0 };
+        let records = self.log.scan(from).filter_map(Result::ok);
+        records.take_while(move |(position, _)| position.segment == number)
+    }
+}
+
+/// Takes a proof in; of several for one log the one with the least number holds.
+fn note(proofs: &mut Proofs, log: (usize, LogId), at: (u64, Position)) {
+    let known = proofs.entry(log).or_insert(at);
+    if at.0 < known.0 {
+        *known = at;
+    }
+}

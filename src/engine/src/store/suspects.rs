@@ -1,0 +1,124 @@
+//! Lets commits of a forked log count once a commit of another log builds upon them.
+//!
+//! Whether they do is a function of what is known, not of the order in which it came: a commit that
+//! counts makes all of its past count, and a suspect that nothing else builds upon waits (FORMAT
+//! 5.6). So a forker can hide nothing that others have built upon, and nobody else's commit is held
+//! up by a fork.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::waiting::Suspect;
+use super::{InsertError, Inserted, ReadError, Store};
+use crate::base::CommitId;
+use crate::causal::Tip;
+use crate::event::{Commit, Voucher};
+use crate::log::Disk;
+
+/// What a commit needs before it can count.
+enum Need {
+    /// That suspect must count first.
+    Suspect(CommitId),
+    /// Something that is not here.
+    Missing,
+}
+
+impl<D: Disk + Clone> Store<D> {
+    /// Keeps a suspect until something builds upon it.
+    pub(crate) fn hold_suspect(
+        &mut self,
+        space_ix: usize,
+        commit: Arc<Commit>,
+        voucher: Option<Voucher>,
+    ) -> Result<(), InsertError> {
+        let held = self.waiting.hold(space_ix, Suspect { commit, voucher });
+        if held { Ok(()) } else { Err(InsertError::WaitingRoom) }
+    }
+
+    /// Makes the whole past of a commit count that is not suspect itself; false if something of it
+    /// is missing, and then nothing was changed.
+    pub(crate) fn vouch_past(
+        &mut self,
+        space_ix: usize,
+        commit: &Commit,
+        inserted: &mut Inserted,
+    ) -> Result<bool, InsertError> {
+        let Some(order) = self.unvouched_past(space_ix, commit)? else { return Ok(false) };
+        for id in order {
+            if let Err(error) = self.release(space_ix, &id, inserted) {
+                // What was released is vouched for by nothing yet: a replay leaves it out.
+                self.flush()?;
+                self.reload()?;
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    fn release(
+        &mut self,
+        space_ix: usize,
+        id: &CommitId,
+        inserted: &mut Inserted,
+    ) -> Result<(), InsertError> {
+        let suspect = self.waiting.release(space_ix, id).ok_or(ReadError::UnknownEvent)?;
+        let Suspect { commit, voucher } = suspect;
+        self.check_past(space_ix, &commit)?;
+        if let Some(voucher) = voucher {
+            self.append_voucher(space_ix, commit.tip(), voucher)?;
+        }
+        inserted.commits += 1;
+        inserted.events += commit.events().len() as u64;
+        self.append_commit(space_ix, commit)?;
+        Ok(())
+    }
+
+    /// Returns the suspects in the past of a commit that do not count yet, each after what it
+    /// builds upon; none if something is missing.
+    fn unvouched_past(
+        &self,
+        space_ix: usize,
+        commit: &Commit,
+    ) -> Result<Option<Vec<CommitId>>, ReadError> {
+        let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut stack = Vec::new();
+        for need in self.needs(space_ix, commit.deps())? {
+            let Need::Suspect(id) = need else { return Ok(None) };
+            stack.push((id, false));
+        }
+        // Depth first, on a stack of its own: the past may be long.
+        while let Some((id, done)) = stack.pop() {
+            if done {
+                order.push(id);
+                continue;
+            }
+            if !seen.insert(id) {
+                continue;
+            }
+            let Some(suspect) = self.waiting.suspect(space_ix, &id) else { return Ok(None) };
+            stack.push((id, true));
+            let (log, seq, prev) = (suspect.log(), suspect.seq() - 1, suspect.prev());
+            let before = (seq > 0).then_some(Tip { log, seq, id: prev });
+            let past: Vec<Tip> = suspect.deps().iter().copied().chain(before).collect();
+            for need in self.needs(space_ix, &past)? {
+                let Need::Suspect(id) = need else { return Ok(None) };
+                stack.push((id, false));
+            }
+        }
+        Ok(Some(order))
+    }
+
+    /// Returns which of these commits do not count yet.
+    fn needs(&self, space_ix: usize, tips: &[Tip]) -> Result<Vec<Need>, ReadError> {
+        let table = self.table(space_ix)?;
+        let mut needs = Vec::new();
+        for tip in tips {
+            if !table.is_suspect(&tip.log, tip.seq) {
+                needs.extend((tip.seq > table.seq(&tip.log)).then_some(Need::Missing));
+            } else if self.locate(space_ix, tip)?.is_none() {
+                needs.push(Need::Suspect(tip.id));
+            }
+        }
+        Ok(needs)
+    }
+}
