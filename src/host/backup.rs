@@ -17,6 +17,7 @@ use super::identity::{Identity, IdentityError};
 use super::lock::{Lock, LockError};
 use super::replica::{OpenError, OpenOptions, Replica};
 use crate::engine::base::{CodecError, Reader, Sha256Stream, SpaceId, Writer};
+use crate::engine::event::{ForkError, ForkProof};
 use crate::engine::limits;
 use crate::engine::store::{InsertError, LocalSpace, ReadError, Run, Serving, WriteError};
 
@@ -64,6 +65,9 @@ pub enum BackupError {
     /// There is a store in the directory already.
     #[error("{} holds a store already", .0.display())]
     Occupied(PathBuf),
+    /// A proof of a fork does not check out.
+    #[error("the backup's proof of a fork is refused: {0}")]
+    Fork(#[from] ForkError),
     /// The commits do not check out.
     #[error("the backup's commits are refused: {0}")]
     Commits(#[from] InsertError),
@@ -89,7 +93,7 @@ impl BackupError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Occupied(_) => "Choose an empty directory with --data-dir",
-            Self::Damaged(_) | Self::Commits(_) => "Use another copy of the backup",
+            Self::Damaged(_) | Self::Commits(_) | Self::Fork(_) => "Use another copy of the backup",
             Self::Read(_) => "Repair the store first: kdelta repair",
             _ => "See that the place can be written and has room",
         }
@@ -145,6 +149,12 @@ impl Replica {
             let (frontier, counts) = self.read(|store| {
                 Ok::<_, ReadError>((store.frontier(&space.id)?, store.counts(&space.id)?))
             })?;
+            for (log, _) in self.read(|store| store.closed_logs(&space.id))? {
+                let proof = self.read(|store| store.fork_proof(&space.id, &log))?;
+                let mut bytes = vec![PROOF];
+                proof.encode(&mut bytes);
+                out.frame(&bytes)?;
+            }
             let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
             let mut serving = Serving::new(runs);
             while let Some(chunk) =
@@ -217,6 +227,11 @@ fn fill(
     }
     let mut report = BackupReport::default();
     while let Some(chunk) = input.frame()? {
+        if let Some((&PROOF, bytes)) = chunk.split_first() {
+            let proof = ForkProof::decode(bytes)?;
+            replica.read(|store| store.close_forked(clock::now(), &[proof]))?;
+            continue;
+        }
         let inserted = replica.read(|store| store.insert_chunk(clock::now(), &chunk))?;
         report.commits += inserted.commits;
         report.events += inserted.events;
@@ -301,7 +316,7 @@ impl Input {
         if len == 0 {
             return Ok(None);
         }
-        if len > limits::FRAME_BYTES_MAX {
+        if len > limits::CHUNK_WHOLE_BYTES_MAX {
             return Err(CodecError::TooLarge("chunk").into());
         }
         let mut bytes = vec![0; len];
@@ -328,12 +343,35 @@ impl Input {
 }
 
 const MAGIC: &[u8] = b"KDBACKUP\x01";
+/// The first byte of a frame with a proof of a fork; that of one with a chunk is the chunk's version.
+const PROOF: u8 = 2;
 const DOMAIN: &str = "kdelta/backup/1";
 const CHUNK_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::base::Key;
+    use crate::engine::crdt::Op;
+    use crate::engine::store::{KeyOp, Write};
+    use crate::host::replica::Durability;
+
+    #[test]
+    fn the_largest_value_comes_back() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::open(home.path().join("from")).unwrap();
+        let space = replica.space("default", true).unwrap().unwrap();
+        let key = Key::new("large").unwrap();
+        let op = Op::PutBytes(vec![7; limits::VALUE_BYTES_MAX].into());
+        let ops = vec![KeyOp { key: key.clone(), op, retype: false, expect: None }];
+        replica.write(Write { space, ops, ..Write::default() }, Durability::Local).unwrap();
+        let file = home.path().join("backup");
+        replica.backup(&file).unwrap();
+        restore(&home.path().join("to"), &file, false).unwrap();
+        let restored = Replica::open(home.path().join("to")).unwrap();
+        let hash = |replica: &Replica| replica.read(|store| store.value_hash(&space)).unwrap();
+        assert_eq!(hash(&restored), hash(&replica));
+    }
 
     #[test]
     fn a_backup_that_is_not_whole_makes_no_store() {

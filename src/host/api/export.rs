@@ -222,7 +222,9 @@ impl Tags {
         for (name, tag) in super::tags::live(backend, space, None, usize::MAX)? {
             let heads = tag.target.unwrap_or_default();
             for head in &heads {
-                tags.at.entry((head.log, head.seq)).or_default().push(tags.names.len());
+                let at = backend.read(|store| Ok(store.inner_name(space, head)))?;
+                let at = at.unwrap_or((head.log, head.seq));
+                tags.at.entry(at).or_default().push(tags.names.len());
             }
             tags.names.push((name, heads.len()));
         }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json as value};
 
-use super::backend::{Api, Backend, DEFAULT_SPACE};
+use super::backend::{Api, Backend, DEFAULT_SPACE, Store};
 use super::keys::{Pinned, Range};
 use super::ops::Members;
 use super::problem::{Kind, Problem};
@@ -17,6 +17,7 @@ use super::{Answer, json};
 use crate::engine::base::{ReplicaId, SpaceId, hex};
 use crate::engine::causal::Tip;
 use crate::engine::node;
+use crate::engine::store::ReadError;
 use crate::host::replica::{PeerStatus, SyncReport, SyncTarget};
 
 /// Largest body of a request that is no write, in bytes.
@@ -46,6 +47,9 @@ struct SpaceShape {
     events: u64,
     commits: u64,
     frontier: Vec<Value>,
+    /// Logs that were forked: by a copied replica, or one that lies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    closed: Vec<Value>,
     state_hash: Option<String>,
     value_hash: Option<String>,
     /// Why keys and hashes cannot be told.
@@ -61,6 +65,7 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
         let (log, id) = (tip.log.to_string(), tip.id.to_string());
         value!({"log": log, "seq": tip.seq, "id": id})
     };
+    let closed = backend.read(|store| closed(store, &id))?;
     let counted = || -> Result<(u64, Option<String>, String), Problem> {
         let mut keys = 0;
         let all = Range { prefix: String::new(), after: None };
@@ -81,7 +86,29 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
     };
     let frontier = frontier.iter().map(tip).collect();
     let (name, id) = (name.to_owned(), id.to_string());
-    Ok(SpaceShape { name, id, keys, events, commits, frontier, state_hash, value_hash, damaged })
+    Ok(SpaceShape {
+        name,
+        id,
+        keys,
+        events,
+        commits,
+        frontier,
+        closed,
+        state_hash,
+        value_hash,
+        damaged,
+    })
+}
+
+/// Describes the forked logs of a space: where each is closed, and the tips of what counts beyond.
+fn closed(store: &Store, space: &SpaceId) -> Result<Vec<Value>, ReadError> {
+    let mut shapes = Vec::new();
+    for (log, seq) in store.closed_logs(space)? {
+        let tip = |tip: &Tip| value!({"seq": tip.seq, "id": tip.id.to_string()});
+        let branches: Vec<Value> = store.branch_tips(space, &log)?.iter().map(tip).collect();
+        shapes.push(value!({"log": log.to_string(), "seq": seq, "branches": branches}));
+    }
+    Ok(shapes)
 }
 
 fn all_spaces(backend: &Backend) -> Result<Vec<SpaceShape>, Problem> {

@@ -104,7 +104,7 @@ fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
         parents: parents.map(|id| id.to_string()).collect(),
         time: super::point::time_text(commit.hlc),
         author: author(&commit.log),
-        log: commit.log.to_string(),
+        log: store.origin(&arrived.space, &commit.log).to_string(),
         seq: commit.seq,
         kind: kind_name(commit.kind),
         events: commit.events.len(),

@@ -529,8 +529,10 @@ impl Tagged {
 pub(super) struct Change {
     pub(super) cursor: String,
     pub(super) key: String,
-    pub(super) version: String,
-    pub(super) commit: String,
+    /// The event; for what became of a fork, the one that is shown now, if any.
+    pub(super) version: Option<String>,
+    /// None for what became of a fork.
+    pub(super) commit: Option<String>,
     pub(super) index: usize,
     pub(super) of: usize,
     pub(super) previous: Vec<String>,

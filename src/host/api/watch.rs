@@ -18,7 +18,7 @@ use super::request::Ask;
 use super::shapes::{Change, Did, Shown, author};
 use super::stream::{Out, stream_as};
 use super::{Answer, render};
-use crate::engine::base::{Dot, EventId, Key, SpaceId};
+use crate::engine::base::{Dot, EventId, Key, LogId, SpaceId};
 use crate::engine::causal::VersionVector;
 use crate::engine::crdt::Supersedes;
 use crate::engine::event::Event;
@@ -162,7 +162,10 @@ impl Watch {
     fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
         let (found, next) = store.arrived(self.at, upto, SLICE_COMMITS)?;
         let version = durable_version(store, &self.space)?;
-        let mut changes = Vec::new();
+        let mut changes: Vec<(Position, Change)> = Vec::new();
+        for (log, position) in store.closed_between(&self.space, self.at, next) {
+            self.forked(store, &log, position, &mut changes)?;
+        }
         for arrived in found.iter().filter(|arrived| arrived.space == self.space) {
             for (index, event) in (0_u16..).zip(&arrived.commit.events) {
                 let sent = self.sent.filter(|sent| sent.position == arrived.position);
@@ -170,11 +173,53 @@ impl Watch {
                     continue;
                 }
                 if let Some(key) = event.key().filter(|k| k.as_str().starts_with(&self.prefix)) {
-                    changes.push(change(store, arrived, index, event, &key, version.as_ref())?);
+                    let change = change(store, arrived, index, event, &key, version.as_ref())?;
+                    changes.push((arrived.position, change));
                 }
             }
         }
-        Ok(Slice { changes, next })
+        changes.sort_by_key(|(position, _)| *position);
+        Ok(Slice { changes: changes.into_iter().map(|(_, change)| change).collect(), next })
+    }
+
+    /// Tells what the keys show that a log touched beyond its fork: it may be less than before, for
+    /// what nobody else built upon does not count any more.
+    fn forked(
+        &self,
+        store: &mut Store,
+        log: &LogId,
+        position: Position,
+        changes: &mut Vec<(Position, Change)>,
+    ) -> Result<(), ReadError> {
+        let check = check_of(store.commit_at(position)?.as_bytes());
+        let (keys, hlc) = (store.forked_keys(&self.space, log)?, store.last_hlc(&self.space)?);
+        for (index, key) in (0_u16..).zip(&keys) {
+            let sent = self.sent.filter(|sent| sent.position == position);
+            if sent.is_some_and(|sent| index <= sent.index)
+                || !key.as_str().starts_with(&self.prefix)
+            {
+                continue;
+            }
+            let current = store.get(&self.space, key, None)?;
+            let change = Change {
+                cursor: Cursor { position, index, check }.to_string(),
+                key: key.as_str().to_owned(),
+                version: current.as_ref().map(|view| view.version.to_string()),
+                commit: None,
+                index: usize::from(index),
+                of: keys.len(),
+                previous: Vec::new(),
+                op: "fork",
+                ty: current.as_ref().map(|view| view.ty.name()),
+                field: None,
+                value: None,
+                current: current.map(|view| Shown(view.value)),
+                author: author(log),
+                time: super::point::time_text(hlc),
+            };
+            changes.push((position, change));
+        }
+        Ok(())
     }
 }
 
@@ -194,8 +239,8 @@ fn change(
     Ok(Change {
         cursor: cursor.to_string(),
         key: key.as_str().to_owned(),
-        version: id.to_string(),
-        commit: arrived.tip.id.to_string(),
+        version: Some(id.to_string()),
+        commit: Some(arrived.tip.id.to_string()),
         index: usize::from(index),
         of: arrived.commit.events.len(),
         previous: previous(store, &arrived.space, event),

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::talk::Talk;
-use super::{LinkId, Node};
+use super::{LinkId, Node, Problem};
 use crate::base::{LogId, SpaceId};
 use crate::event::{ForkError, ForkProof, ForkSide};
 use crate::log::Disk;
@@ -19,20 +19,34 @@ use crate::sync::{Code, Message, Session};
 pub(crate) struct ForkTalk {
     /// Proofs were asked for, and the last has not come.
     pub(crate) asked: bool,
+    /// How many sides of forks that both have found the peer has not shown yet.
+    awaited: u32,
+    /// How the last session ended, while a side is awaited.
+    short: Option<Problem>,
     /// Whether a log was closed on the peer's word since the last session ended.
     closed: bool,
     /// How many sessions were begun again on account of that.
     rounds: u32,
 }
 
+impl ForkTalk {
+    /// Forgets what the session before left open: the new one finds it again.
+    pub(super) fn begin_session(&mut self) {
+        (self.asked, self.awaited, self.short) = (false, 0, None);
+    }
+}
+
 impl<D: Disk + Clone> Node<D> {
     /// Shows the peer this side's commit at a fork that both have found.
     pub(super) fn show_side(&mut self, id: LinkId, space: SpaceId, log: &LogId, seq: u64) {
+        let mut bytes = Vec::new();
         // What cannot be read now is found again by the next session.
         if let Ok(side) = self.store.fork_side(&space, log, seq) {
-            let mut bytes = Vec::new();
             side.encode(&mut bytes);
-            self.send(id, &Message::Proof { space, last: true, bytes });
+        }
+        self.send(id, &Message::Proof { space, last: true, bytes });
+        if let Some(talk) = self.talk(id, &space) {
+            talk.forks.awaited += 1;
         }
     }
 
@@ -71,11 +85,19 @@ impl<D: Disk + Clone> Node<D> {
                 Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
             }
         }
-        if last {
-            self.close_forked();
-            if asked {
-                self.open_session(id, space);
-            }
+        if !last {
+            return;
+        }
+        self.close_forked();
+        if asked {
+            return self.open_session(id, space);
+        }
+        let Some(talk) = self.talk(id, &space) else { return };
+        talk.forks.awaited = talk.forks.awaited.saturating_sub(1);
+        if talk.forks.awaited == 0
+            && let Some(problem) = talk.forks.short.take()
+        {
+            self.talk_ended(id, space, Err(problem));
         }
     }
 
@@ -126,13 +148,21 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Tells whether a session that ended short may well end better now: a log was closed.
-    pub(super) fn goes_on(&mut self, id: LinkId, space: &SpaceId) -> bool {
+    /// Tells whether more is to come of a session that ended short: the peer's side of a fork, or a
+    /// new session if a log was closed since.
+    pub(super) fn goes_on(&mut self, id: LinkId, space: SpaceId, problem: &Problem) -> bool {
         self.close_forked();
-        let Some(talk) = self.talk(id, space) else { return false };
+        let Some(talk) = self.talk(id, &space) else { return false };
+        if talk.forks.awaited > 0 {
+            talk.forks.short = Some(problem.clone());
+            return true;
+        }
         let closed = std::mem::take(&mut talk.forks.closed);
         let again = closed && talk.forks.rounds < ROUNDS_MAX;
         talk.forks.rounds += u32::from(again);
+        if again {
+            self.open_session(id, space);
+        }
         again
     }
 }

@@ -40,7 +40,7 @@ impl<D: Disk + Clone> Node<D> {
             };
             talk.live = Some(next);
             let closed = self.store.closed_between(&space, from, next);
-            for log in closed {
+            for (log, _) in closed {
                 self.send_proof(id, space, &log);
             }
             let Some(talk) = self.talk(id, &space) else { return };

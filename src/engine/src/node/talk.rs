@@ -53,7 +53,7 @@ impl<D: Disk + Clone> Node<D> {
             return;
         }
         talk.session = Some(Session::new(space, pinned, nonce, link.outgoing));
-        talk.forks.asked = false;
+        talk.forks.begin_session();
         talk.serving.clear();
         talk.heard = now;
         talk.pinned = Some((version, written));
@@ -329,9 +329,11 @@ impl<D: Disk + Clone> Node<D> {
     }
 
     /// Ends a session: what both sides pinned is on both, or there is a problem.
-    fn talk_ended(&mut self, id: LinkId, space: SpaceId, result: Result<(), Problem>) {
-        if result.is_err() && self.goes_on(id, &space) {
-            return self.open_session(id, space);
+    pub(super) fn talk_ended(&mut self, id: LinkId, space: SpaceId, result: Result<(), Problem>) {
+        if let Err(problem) = &result
+            && self.goes_on(id, space, problem)
+        {
+            return;
         }
         let Some(talk) = self.talk(id, &space) else {
             return self.job_space_done(id, space, Stats::default(), (0, 0), result);

@@ -5,14 +5,17 @@
 //! ends before the fork, and of what lies beyond counts only what other logs build upon. What must
 //! be folded anew is replayed from where the fork lies; no cached state outlives that.
 //!
-//! A replica that finds its own log closed was copied, or set back to an older state. It goes on
-//! under a new incarnation, whose first commit builds upon the old tip: so its own branch counts
-//! everywhere. That commit is written before the log is closed, and is the only one that this store
-//! ever writes unasked: without it, writes that were acknowledged here would be out of sight.
+//! A replica that finds its own log closed was copied, or set back to an older state, and goes on
+//! under a new incarnation. Whoever holds a branch that nobody built upon does so, in a commit
+//! without events, before the log is closed: then it counts everywhere. That is the only commit
+//! that this store ever writes unasked. Without it, what the owner of a copied replica wrote, and
+//! was acknowledged, would go out of sight.
+
+use std::collections::BTreeSet;
 
 use super::apply::kinds;
 use super::{InsertError, ReadError, Store, WriteError};
-use crate::base::{LogId, Now, SpaceId};
+use crate::base::{Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::event::{ForkProof, ForkSide};
 use crate::limits;
@@ -40,13 +43,61 @@ impl<D: Disk + Clone> Store<D> {
         table.is_ok_and(|table| table.log(log).is_some())
     }
 
-    /// Returns the logs whose proof lies in the log from `from` on, before `upto`.
-    pub fn closed_between(&self, space: &SpaceId, from: Position, upto: Position) -> Vec<LogId> {
+    /// Returns the logs whose proof lies in the log from `from` on, before `upto`, and where it
+    /// lies.
+    pub fn closed_between(
+        &self,
+        space: &SpaceId,
+        from: Position,
+        upto: Position,
+    ) -> Vec<(LogId, Position)> {
         let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
         let Ok(table) = table else { return Vec::new() };
-        let inside = |position: Position| from <= position && position < upto;
-        let closed = table.closed_logs().filter(|(_, closed)| inside(closed.position));
-        closed.map(|(log, _)| log).collect()
+        let closed = table.closed_logs().map(|(log, closed)| (log, closed.position));
+        closed.filter(|(_, at)| from <= *at && *at < upto).collect()
+    }
+
+    /// Returns the last commits that count of each branch of a closed log.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn branch_tips(&self, space: &SpaceId, log: &LogId) -> Result<Vec<Tip>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        let mut tips: Vec<Tip> = table.branches(log).map(|branch| branch.tip()).collect();
+        tips.sort_unstable();
+        Ok(tips)
+    }
+
+    /// Returns the keys that were touched by commits of a closed log beyond its fork, as far as
+    /// they came before the proof: what they show may have changed with it.
+    ///
+    /// Costs a pass over the log from the fork to the proof.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn forked_keys(&self, space: &SpaceId, log: &LogId) -> Result<Vec<Key>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        let closed = table.closed(log).ok_or(ReadError::UnknownEvent)?;
+        let from = table.segment_of(log, closed.seq.saturating_sub(1)).unwrap_or(0);
+        let mut keys = BTreeSet::new();
+        for segment in self.log.segments() {
+            if segment.number < from || closed.position.segment < segment.number {
+                continue;
+            }
+            self.each_commit(segment.number, |commit| {
+                if commit.space() == *space && table.is_suspect(&commit.log(), commit.seq()) {
+                    let of_log = commit.events().iter().filter(|_| commit.log() == *log);
+                    keys.extend(of_log.filter_map(|event| event.key()));
+                }
+            });
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Returns this store's name for a commit's log, and its seq: for a branch of a closed log not
+    /// the log's own id. None if the commit does not count here.
+    pub fn inner_name(&self, space: &SpaceId, tip: &Tip) -> Option<(LogId, u64)> {
+        self.locate(self.space_index(space).ok()?, tip).ok()?
     }
 
     /// Returns the name that all replicas use for a log, given that of the log or of one of its
@@ -95,26 +146,29 @@ impl<D: Disk + Clone> Store<D> {
     /// Closes the logs that `proofs` speak of, and folds anew what follows from that; returns how
     /// many were not closed so far down before.
     ///
-    /// Where commits beyond a fork are held it costs a replay from the first of them on.
+    /// What is held of a branch and nobody built upon is built upon first, by a commit without
+    /// events: so it goes on counting, here and everywhere. Where commits beyond a fork are held it
+    /// all costs a replay from the first of them on.
     ///
     /// # Errors
     /// [`WriteError`] if the disk refuses; what was not closed stays as it was.
     pub fn close_forked(&mut self, now: Now, proofs: &[ForkProof]) -> Result<u64, WriteError> {
         self.log.set_wall(now.wall);
+        for proof in proofs {
+            if let Some((space_ix, true)) = self.concerns(proof)? {
+                self.vouch_for_held(now, space_ix, proof.log())?;
+            }
+        }
+        self.close_logs(proofs)
+    }
+
+    /// The same, building upon nothing: what nobody else built upon stops counting.
+    pub(crate) fn close_logs(&mut self, proofs: &[ForkProof]) -> Result<u64, WriteError> {
         let (mut closed, mut stale) = (0, false);
         for proof in proofs {
+            let Some((space_ix, reaches)) = self.concerns(proof)? else { continue };
             let (log, seq) = (proof.log(), proof.seq());
-            let Some(space_ix) = self.local.space_index(&proof.space()) else { continue };
-            let table = self.table(space_ix)?;
-            let known = table.closed(&log).is_some_and(|closed| closed.seq <= seq);
-            let full = table.closed(&log).is_none()
-                && table.closed_logs().count() >= limits::CLOSED_LOGS_MAX;
-            if known || full {
-                continue;
-            }
-            let reaches = table.reaches(&log, seq);
             if reaches {
-                self.vouch_for_own(now, space_ix, log)?;
                 self.keep_vouchers(space_ix, log, seq)?;
             }
             let position = self.append_proof(proof)?;
@@ -132,15 +186,24 @@ impl<D: Disk + Clone> Store<D> {
         Ok(closed)
     }
 
-    /// Builds upon this replica's own branch, under a new incarnation, unless something does.
-    fn vouch_for_own(&mut self, now: Now, space_ix: usize, log: LogId) -> Result<(), WriteError> {
-        let current = log.incarnation == self.local.incarnation;
-        let own = current || self.local.past_incarnations.contains(&log.incarnation);
-        if log.replica != self.key.id() || !own {
-            return Ok(());
-        }
-        // Nothing more may be written to it, closed or not yet.
-        self.new_life |= current;
+    /// Tells which space a proof is about, and whether commits beyond the fork are held; none if it
+    /// says nothing new, or there are too many.
+    fn concerns(&self, proof: &ForkProof) -> Result<Option<(usize, bool)>, ReadError> {
+        let (log, seq) = (proof.log(), proof.seq());
+        let Some(space_ix) = self.local.space_index(&proof.space()) else { return Ok(None) };
+        let table = self.table(space_ix)?;
+        let known = table.is_suspect(&log, seq);
+        let full =
+            table.closed(&log).is_none() && table.closed_logs().count() >= limits::CLOSED_LOGS_MAX;
+        Ok((!known && !full).then(|| (space_ix, table.reaches(&log, seq))))
+    }
+
+    /// Builds upon what is held of a log, unless something does; its own author does so under a new
+    /// incarnation.
+    fn vouch_for_held(&mut self, now: Now, space_ix: usize, log: LogId) -> Result<(), WriteError> {
+        // Nothing more may be written to it, though it is not closed yet.
+        let LogId { replica, incarnation } = log;
+        self.new_life |= replica == self.key.id() && incarnation == self.local.incarnation;
         let table = self.table(space_ix)?;
         let tip = table.log(&log).map(super::tables::LogTable::tip);
         if !tip.is_some_and(|tip| table.heads.iter().any(|head| *head == tip)) {

@@ -32,8 +32,7 @@ impl<D: Disk + Clone> Store<D> {
         for (log, closed) in table.closed_logs() {
             bytes.put_log(&log);
             bytes.put_varint(closed.seq);
-            let mut tips: Vec<_> = table.branches(&log).map(|branch| branch.tip()).collect();
-            tips.sort_unstable();
+            let tips = self.branch_tips(space, &log)?;
             bytes.put_len(tips.len());
             for tip in tips {
                 bytes.put_varint(tip.seq);

@@ -64,11 +64,19 @@ impl<D: Disk + Clone> Store<D> {
         Ok((found, upto))
     }
 
-    /// Returns the id of the commit whose record begins at `position`.
+    /// Returns the id of the commit whose record begins at `position`; of a proof of a fork, that
+    /// of its first side.
     ///
     /// # Errors
-    /// [`ReadError`] if no commit begins there.
+    /// [`ReadError`] if neither begins there.
     pub fn commit_at(&self, position: Position) -> Result<CommitId, ReadError> {
+        for table in &self.tables {
+            let closed = table.closed_logs().find(|(_, closed)| closed.position == position);
+            if let Some((log, _)) = closed {
+                let [side, _] = self.fork_proof(&table.id, &log)?.sides().clone();
+                return Ok(side.tip().id);
+            }
+        }
         let commit = self.read_commit(position.segment, position.offset)?;
         let space_ix = self.space_index(&commit.space)?;
         self.commit_id(space_ix, &commit.log, commit.seq)

@@ -186,7 +186,37 @@ fn twins_that_meet_close_their_log_and_lose_nothing() {
 }
 
 #[test]
-fn a_fork_is_found_by_others_and_heals_when_its_authors_come() {
+fn one_request_to_sync_ends_in_sync_in_spite_of_a_fork() {
+    for longer in 0..2 {
+        let mut world = World::new(2);
+        world.share();
+        let link = world.connect(0, 1);
+        world.cut(link);
+        let twin = world.twin(0);
+        let link = world.connect(twin, 1);
+        world.count(twin, "count", 7);
+        world.cut(link);
+        for _ in 0..=longer {
+            world.count(0, "count", 5);
+        }
+        let (now, peer) = (world.now(), world.nodes[1].store().replica());
+        let space = world.nodes[0].store().space_named("default").unwrap();
+        let admit = |local: &mut crate::store::Local| {
+            let known = local.peer_mut(peer).unwrap();
+            known.admitted.push(space);
+            known.addresses.push("there".to_owned());
+        };
+        world.nodes[0].store().edit_local(admit).unwrap();
+        let job = world.nodes[0].sync_with(now, peer);
+        world.connect(0, 1);
+        let (_, report) = world.reports.pop().unwrap();
+        assert!(report.in_sync, "{job:?}: {report:?}");
+        assert_eq!(world.hashes(0), world.hashes(1));
+    }
+}
+
+#[test]
+fn a_fork_is_found_by_others_before_its_authors_meet() {
     let mut world = World::new(3);
     world.share();
     let links = [world.connect(0, 1), world.connect(0, 2)];
@@ -204,13 +234,76 @@ fn a_fork_is_found_by_others_and_heals_when_its_authors_come() {
     world.connect(1, 2);
     let (one, two) = (world.hashes(1), world.hashes(2));
     assert_eq!(one, two);
-    // What nobody built upon does not count for now; what node 2 built upon does.
-    assert!(world.show(1, "count").unwrap().contains("117"), "{:?}", world.show(1, "count"));
+    assert!(world.show(1, "count").unwrap().contains("122"), "{:?}", world.show(1, "count"));
     world.connect(0, 1);
     world.connect(twin, 2);
     world.assert_equal();
     assert!(world.show(2, "count").unwrap().contains("122"), "{:?}", world.show(2, "count"));
     world.assert_as_specified(&["count"]);
+}
+
+/// Goal: commits that stop counting leave states, hashes and history, and come back whole when they
+/// count again.
+///
+/// Method: close a log without building upon what is held of it, then bring what builds upon it.
+#[test]
+fn commits_stop_counting_and_count_again() {
+    let mut world = World::new(2);
+    let space = world.share();
+    let link = world.connect(0, 1);
+    world.count(0, "count", 10);
+    world.put(0, "reg", "1");
+    world.cut(link);
+    let twin = world.twin(0);
+    world.count(twin, "count", 7);
+    let link = world.connect(0, 1);
+    world.count(0, "count", 5);
+    world.put(0, "reg", "2");
+    world.ops(0, vec![("other", Op::CounterAdd(1))]);
+    world.run();
+    world.cut(link);
+    let (before, keys) = (world.hashes(1), ["count", "reg", "other"]);
+    // The proof, made of both branches.
+    let fork = {
+        let log = world.nodes[1].store().frontier(&space).unwrap();
+        let log = log.into_iter().max_by_key(|tip| tip.seq).unwrap().log;
+        let seq = (1..).find(|seq| {
+            let [a, b] = [0, twin].map(|n| world.nodes[n].store_ref().id_at(&space, &log, *seq));
+            a != b
+        });
+        (log, seq.unwrap())
+    };
+    let side = world.nodes[twin].store().fork_side(&space, &fork.0, fork.1).unwrap();
+    let proof = world.nodes[1].store().prove(side).unwrap();
+    assert_eq!(world.nodes[1].store().close_logs(&[proof.clone()]).unwrap(), 1);
+    world.run();
+    assert!(world.show(1, "count").unwrap().contains("10"), "{:?}", world.show(1, "count"));
+    assert_eq!(world.show(1, "reg").as_deref(), Some("1"));
+    assert_eq!(world.show(1, "other"), None);
+    let key = Key::new("reg").unwrap();
+    assert_eq!(world.nodes[1].store().history(&space, &key, 10).unwrap().len(), 1);
+    let touched = world.nodes[1].store().forked_keys(&space, &fork.0).unwrap();
+    assert_eq!(touched.iter().map(Key::as_str).collect::<Vec<_>>(), ["count", "other", "reg"]);
+    assert_ne!(world.hashes(1), before);
+    world.reopen(1);
+    assert_eq!(world.show(1, "other"), None, "a replay comes to the same");
+    // What the author of the branch does when it learns of the fork counts for all.
+    let now = world.now();
+    assert_eq!(world.nodes[0].store().close_forked(now, &[proof]).unwrap(), 1);
+    world.run();
+    world.connect(0, 1);
+    world.connect(0, twin);
+    world.connect(1, twin);
+    world.assert_equal();
+    assert!(world.show(1, "count").unwrap().contains("22"), "{:?}", world.show(1, "count"));
+    assert_eq!(world.show(1, "reg").as_deref(), Some("2"));
+    assert_eq!(world.nodes[1].store().history(&space, &key, 10).unwrap().len(), 2);
+    world.assert_as_specified(&keys);
+    for n in 0..3 {
+        world.reopen(n);
+    }
+    world.assert_equal();
+    world.assert_as_specified(&keys);
 }
 
 #[test]
