@@ -4,7 +4,7 @@ use super::locked;
 use super::peers::{NodeError, SyncReport, SyncTarget};
 use super::replica::Replica;
 use super::verify::Report;
-use crate::engine::store::{self, Repaired};
+use crate::engine::store::{self, Repaired, WriteError};
 
 /// What a repair did.
 #[derive(Debug)]
@@ -37,10 +37,17 @@ impl Replica {
         if damaged {
             let targets = if from.is_empty() { vec![SyncTarget::All] } else { from };
             for target in targets {
-                peers.extend(self.sync(target, None)?);
+                match self.sync(target, None) {
+                    Ok(reports) => peers.extend(reports),
+                    Err(error) => {
+                        self.read(|store| store.end_repair()).map_err(WriteError::Read)?;
+                        return Err(error);
+                    }
+                }
             }
         }
         let mut repaired = if damaged && !peers.iter().any(|peer| peer.in_sync) {
+            self.read(|store| store.end_repair()).map_err(WriteError::Read)?;
             Repaired {
                 missing: vec!["no peer was reached that holds what is lost".to_owned()],
                 ..Repaired::default()

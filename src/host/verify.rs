@@ -29,12 +29,16 @@ impl Report {
             .problems
             .iter()
             .map(|problem| {
-                json!({
+                let mut shape = json!({
                     "file": problem.file,
                     "offset": problem.offset,
                     "kind": problem.kind,
                     "affected": problem.affected,
-                })
+                });
+                if let (Some(members), 1..) = (shape.as_object_mut(), problem.affected_omitted) {
+                    members.insert("affected_omitted".into(), problem.affected_omitted.into());
+                }
+                shape
             })
             .collect();
         json!({

@@ -172,6 +172,8 @@ const _: () = assert!(KEY_BYTES_MAX + 64 <= SIDECAR_KEY_BYTES_MAX);
 const _: () = assert!(SIDECAR_STATE_BYTES_MAX <= SIDECAR_PIECE_BYTES_MAX);
 const _: () = assert!(SIDECAR_PIECE_BYTES_MAX < u32::MAX as usize);
 
+/// Most names of keys by which one place of damage says whom it concerns.
+pub const AFFECTED_NAMES_MAX: usize = 1000;
 /// Most logs in one space.
 pub const LOGS_MAX: usize = 1 << 20;
 /// Most commits in one chunk: bounds what a reader must hold at once.

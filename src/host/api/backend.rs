@@ -4,6 +4,8 @@
 //! holds the store's lock only as long as its closure runs: whatever can be long reads in slices.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::problem::{Kind, Problem};
@@ -52,7 +54,7 @@ impl Api {
 
     /// Returns the calls that block.
     pub(super) fn backend(&self) -> Backend {
-        Backend { replica: self.0.clone(), degraded: false }
+        Backend { replica: self.0.clone(), degraded: false, partial: Arc::default() }
     }
 }
 
@@ -62,32 +64,46 @@ pub(super) struct Backend {
     replica: Replica,
     /// Reads answer with what is intact, where something is lost.
     degraded: bool,
+    /// Whether one of them met a loss.
+    partial: Arc<AtomicBool>,
 }
 
 impl Backend {
-    /// Runs `read` under the store's lock.
+    /// Runs `read` under the store's lock; a derived file that turns out to be damaged is built
+    /// anew, and `read` runs again.
     pub(super) fn read<T>(
         &self,
-        read: impl FnOnce(&mut Store) -> Result<T, ReadError>,
+        read: impl Fn(&mut Store) -> Result<T, ReadError>,
     ) -> Result<T, Problem> {
-        let outcome = self
-            .replica
-            .read(|store| if self.degraded { store.with_degraded(read).0 } else { read(store) });
-        if let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = &outcome {
-            // Half of the answer may be out: the next request finds it built anew.
-            self.replica.read(|store| store.rebuild(*segment))?;
-        }
-        Ok(outcome?)
+        let once = |store: &mut Store| {
+            if !self.degraded {
+                return read(store);
+            }
+            let (outcome, partial) = store.with_degraded(&read);
+            self.partial.fetch_or(partial, Ordering::Relaxed);
+            outcome
+        };
+        Ok(self.replica.read(|store| {
+            let mut outcome = once(store);
+            for _ in 0..REBUILDS_MAX {
+                let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = outcome else {
+                    break;
+                };
+                store.rebuild(segment)?;
+                outcome = once(store);
+            }
+            outcome
+        })?)
     }
 
     /// Returns the calls with reads that answer, or do not, with what is left of what is damaged.
     pub(super) fn degraded(&self, degraded: bool) -> Self {
-        Self { degraded, ..self.clone() }
+        Self { degraded, replica: self.replica.clone(), partial: Arc::default() }
     }
 
-    /// Tells whether reads answer with less than there was.
+    /// Tells whether a read answered with less than there was.
     pub(super) fn is_partial(&self) -> bool {
-        self.degraded && self.replica.read(|store| store.damage().is_some())
+        self.partial.load(Ordering::Relaxed)
     }
 
     /// Returns a space that is read from; only the default one is made for that.
@@ -220,6 +236,10 @@ impl Backend {
             .map_err(|error| Problem::new(Kind::Other, error.to_string()).hint(error.hint()))
     }
 }
+
+/// How many damaged derived files one read has built anew at most: one rebuild builds all that
+/// follow it, so each finds an older one.
+const REBUILDS_MAX: usize = 16;
 
 /// Returns the wall clock.
 pub(super) fn now() -> WallTime {

@@ -103,6 +103,21 @@ impl Dictionary {
         slot.runs.insert(seq, vec![id]);
     }
 
+    /// Returns the same names, with no ids noted.
+    #[must_use]
+    pub fn without_ids(&self) -> Self {
+        let bare = |slot: &Slot| Slot { entry: slot.entry, runs: BTreeMap::new() };
+        let slots = self.slots.iter().map(|(ix, slot)| (*ix, bare(slot)));
+        Self { slots: slots.collect(), index: self.index.clone() }
+    }
+
+    /// Adds a name under an index that has none; tells whether it fits.
+    pub fn complete(&mut self, ix: u32, entry: Entry) -> bool {
+        (ix as usize) < limits::DICTIONARY_ENTRIES_MAX
+            && self.entry(ix).is_none()
+            && self.add(ix, entry).is_ok()
+    }
+
     /// Returns the id of a commit that lies in this segment or is the base of its log.
     ///
     /// The id at seq 0, before a log's first commit, is all zero if the log's base is 0.

@@ -19,6 +19,7 @@ mod memory;
 mod read;
 mod record;
 mod recovery;
+mod rot;
 mod scan;
 mod seal;
 mod segment;

@@ -86,6 +86,11 @@ impl<'a, D: Disk> Walk<'a, D> {
         self.file
     }
 
+    /// Where the checksums of its records start from.
+    pub(super) fn seed(&self) -> Seed {
+        self.seed
+    }
+
     /// Where the segment ends.
     pub(super) fn end(&self) -> u32 {
         self.end

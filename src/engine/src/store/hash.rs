@@ -16,8 +16,9 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`ReadError::UnknownSpace`].
     pub fn state_hash(&self, space: &SpaceId) -> Result<Option<Hash>, ReadError> {
-        let table = self.table(self.space_index(space)?)?;
-        if self.blind.is_some() {
+        let space_ix = self.space_index(space)?;
+        let table = self.table(space_ix)?;
+        if !self.is_whole(space_ix) {
             return Ok(None);
         }
         let mut bytes = Vec::new();

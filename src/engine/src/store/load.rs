@@ -32,38 +32,23 @@ impl<D: Disk + Clone> Store<D> {
     /// Returns the state of a key as of all applied commits.
     pub(crate) fn state(&mut self, space: &SpaceId, key: &Key) -> Result<Arc<State>, ReadError> {
         let space_ix = self.space_index(space)?;
-        self.check_sight()?;
         let row = table_key(space_ix, Namespace::Key, key.as_bytes());
         if let Some(state) = self.cache.get(&row) {
             return Ok(state);
         }
-        let state = match self.fold_row(space_ix, &row) {
+        let (state, sound) = self.sound(|store| match store.fold_row(space_ix, &row) {
             // Derived data is never worth an error where the truth is at hand.
             Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) => {
-                self.rebuild(segment)?;
-                self.fold_row(space_ix, &row)
+                store.rebuild(segment)?;
+                store.fold_row(space_ix, &row)
             }
             folded => folded,
-        };
+        });
         let state = Arc::new(state?);
-        self.cache.insert(row, Arc::clone(&state));
-        Ok(state)
-    }
-
-    /// Checks that no damage hides which keys it concerns, unless the caller asked not to.
-    pub(crate) fn check_sight(&self) -> Result<(), ReadError> {
-        match &self.blind {
-            Some(damaged) if !self.degraded => Err(ReadError::Damaged(damaged.clone())),
-            _ => Ok(()),
+        if sound {
+            self.cache.insert(row, Arc::clone(&state));
         }
-    }
-
-    /// Runs `read` with what is intact, where something is lost; tells whether something is.
-    pub fn with_degraded<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> (T, bool) {
-        self.degraded = true;
-        let outcome = read(self);
-        self.degraded = false;
-        (outcome, self.blind.is_some())
+        Ok(state)
     }
 
     /// Folds a row anew from the newest state on disk and what came after it.
@@ -107,9 +92,8 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         row: &[u8],
     ) -> Result<Vec<Found>, ReadError> {
-        self.check_sight()?;
         let mut all = Vec::new();
-        for places in self.places(row)? {
+        for places in self.places(space_ix, row)? {
             all.extend(self.events(space_ix, row, &places)?);
         }
         all.sort_by_key(|found| found.stamp);
@@ -123,9 +107,15 @@ impl<D: Disk + Clone> Store<D> {
         row: &[u8],
     ) -> Result<Option<TagState>, ReadError> {
         let mut newest = None;
-        for places in self.places(row)? {
+        for places in self.places(space_ix, row)? {
             for offset in places.offsets {
-                let loose = self.read_commit(places.segment, offset)?;
+                let loose = match self.read_commit(places.segment, offset) {
+                    Ok(loose) => loose,
+                    Err(error) => {
+                        self.pass_over(error)?;
+                        continue;
+                    }
+                };
                 let Some(tag) = loose.meta().and_then(|meta| meta.tag) else {
                     continue;
                 };
@@ -143,6 +133,9 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         row: &[u8],
     ) -> Result<(Option<State>, Vec<Places>), ReadError> {
+        if let Some(segment) = self.tail.segment {
+            self.check_sight(space_ix, segment)?;
+        }
         let (base, mut places) = self.sealed_state(space_ix, row)?;
         places.extend(self.tail_places(row));
         Ok((base, places))
@@ -158,6 +151,7 @@ impl<D: Disk + Clone> Store<D> {
         let (mut base, mut places) = (None, Vec::new());
         let hash = KeyHash::new(row);
         for sealed in self.sealed.iter().rev() {
+            self.check_sight(space_ix, sealed.number)?;
             let Some(entry) = sealed.lookup(row, hash)? else { continue };
             if let Some(bytes) = sealed.sidecar.state(&entry)? {
                 let table = self.table(space_ix)?;
@@ -169,12 +163,16 @@ impl<D: Disk + Clone> Store<D> {
             let offsets = sealed.sidecar.offsets(&entry)?;
             places.push(Places { segment: sealed.number, offsets });
         }
+        if base.is_none() {
+            self.check_sight(space_ix, 0)?;
+        }
         places.reverse();
         Ok((base, places))
     }
 
     /// Returns where all records of a row lie, oldest first.
-    pub(crate) fn places(&self, row: &[u8]) -> Result<Vec<Places>, ReadError> {
+    pub(crate) fn places(&self, space_ix: usize, row: &[u8]) -> Result<Vec<Places>, ReadError> {
+        self.check_sight(space_ix, 0)?;
         let mut places = self.tail_places(row);
         let hash = KeyHash::new(row);
         for sealed in self.sealed.iter().rev() {
@@ -205,7 +203,13 @@ impl<D: Disk + Clone> Store<D> {
         let mut events = Vec::new();
         let key = row.get(table_key(space_ix, Namespace::Key, b"").len()..).unwrap_or_default();
         for offset in &places.offsets {
-            let loose = self.read_commit(places.segment, *offset)?;
+            let loose = match self.read_commit(places.segment, *offset) {
+                Ok(loose) => loose,
+                Err(error) => {
+                    self.pass_over(error)?;
+                    continue;
+                }
+            };
             let commit = self.commit_id(space_ix, &loose.log, loose.seq)?;
             for (index, event) in loose.events.iter().enumerate() {
                 if event.key().is_some_and(|k| k.as_bytes() == key) {

@@ -8,6 +8,7 @@
 //! Nothing here waits for a disk sync, talks to a peer or knows a clock.
 
 mod apply;
+mod blind;
 mod branches;
 mod cache;
 mod chunk;
@@ -18,6 +19,7 @@ mod hash;
 mod insert;
 mod load;
 mod local;
+mod names;
 mod open;
 mod overlay;
 mod point;
@@ -79,14 +81,16 @@ pub struct Store<D: Disk> {
     waiting: waiting::Waiting,
     /// Whether the next local write begins a new incarnation.
     new_life: bool,
-    /// Damage that hides which keys it concerns: no key can be answered for.
-    blind: Option<Damaged>,
+    /// Damage that hides which keys it concerns.
+    blind: blind::Blind,
     /// The places of damaged segments.
     damaged_places: BTreeSet<u64>,
     /// Commits whose past is lost.
     asides: Vec<repair::Aside>,
     /// Whether reads answer with what is intact, where some is lost.
     degraded: bool,
+    /// From this segment on the sidecars are not used, while a repair is under way.
+    distrusted: Option<u64>,
     options: Options,
 }
 

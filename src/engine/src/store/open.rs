@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::apply::kinds;
+use super::blind::{Blind, hides};
 use super::cache::{Cache, Recent};
 use super::local::{Local, LocalError};
 use super::seal::Sealed;
@@ -16,7 +17,7 @@ use crate::base::{CommitId, Hash, LogId, Now, Reader, Rng};
 use crate::causal::Tip;
 use crate::event::{Commit, ForkProof, KeyPair, Voucher, compact};
 use crate::log::{
-    DamageKind, Disk, FileId, FileKind, Log, LogOptions, Moved, Position, Record, Recovery,
+    Damage, Disk, FileId, FileKind, Log, LogOptions, Moved, Position, Record, Recovery,
 };
 
 /// What opening a store found.
@@ -70,17 +71,17 @@ impl<D: Disk + Clone> Store<D> {
             recent: RefCell::new(Recent::new(options.memory_bytes / 16)),
             waiting: Waiting::new(options.memory_bytes / 4),
             new_life: false,
-            blind: None,
+            blind: Blind::default(),
             damaged_places: BTreeSet::new(),
             asides: Vec::new(),
             degraded: false,
+            distrusted: None,
             options,
         };
         for damage in recovery.damage.iter().filter(|damage| hides(damage.kind)) {
-            let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
-            store.blind.get_or_insert(Damaged { segment: damage.segment, offset });
             store.damaged_places.insert(damage.segment);
         }
+        store.blind.noticed.clone_from(&store.damaged_places);
         // Of the own log something may be lost: no number is used again.
         store.new_life = store.mourns();
         let (replayed_events, rebuilt) = store.load()?;
@@ -104,8 +105,11 @@ impl<D: Disk + Clone> Store<D> {
     /// Forgets what the log took back, by reading again what it holds.
     pub(crate) fn reload(&mut self) -> Result<(), ReadError> {
         self.forget();
-        self.load()?;
-        Ok(())
+        // What is folded here is kept: nothing may be passed over.
+        let degraded = std::mem::replace(&mut self.degraded, false);
+        let loaded = self.load();
+        self.degraded = degraded;
+        loaded.map(drop)
     }
 
     /// Forgets everything that is derived from the log.
@@ -116,6 +120,7 @@ impl<D: Disk + Clone> Store<D> {
         self.cache = Cache::new(self.options.memory_bytes / 2);
         self.recent = RefCell::new(Recent::new(self.options.memory_bytes / 16));
         self.asides.clear();
+        self.blind.clear();
     }
 
     /// Fills tables, sidecars and tail from the log.
@@ -141,10 +146,10 @@ impl<D: Disk + Clone> Store<D> {
     /// the newest tables.
     fn open_sidecars(&mut self) {
         for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
-            // What was built from a damaged segment says too little.
-            if self.damaged_places.contains(&segment.number) {
+            if self.distrusted.is_some_and(|first| segment.number >= first) {
                 break;
             }
+            // None is kept that was built from what was damaged already: it tells all.
             match Sealed::open(&self.disk, &self.local.store, segment.number, segment.sha) {
                 Ok(sealed) => self.sealed.push(sealed),
                 Err(_) => break,
@@ -174,7 +179,15 @@ impl<D: Disk + Clone> Store<D> {
     /// a fork was met and `counted` does not say what counts of it.
     fn replay_rest(&mut self, counted: Option<&Counted>) -> Result<Option<u64>, ReadError> {
         let mut rebuilt = 0;
-        for segment in self.log.segments().iter().skip(self.sealed.len()) {
+        let segments = self.log.segments();
+        for place in self.blind.noticed.clone() {
+            if self.sealed.iter().any(|sealed| sealed.number == place) {
+                self.blind.lost.insert(place);
+            } else if segments.iter().all(|segment| segment.number != place) {
+                self.blind.hide(Damaged { segment: place, offset: 0 }, None);
+            }
+        }
+        for segment in segments.iter().skip(self.sealed.len()) {
             if !self.replay(segment.number, counted)? {
                 return Ok(None);
             }
@@ -190,36 +203,66 @@ impl<D: Disk + Clone> Store<D> {
     fn replay(&mut self, number: u64, counted: Option<&Counted>) -> Result<bool, ReadError> {
         self.tail = Tail::of(number);
         let from = Position { segment: number, offset: 0 };
-        let mut records = Vec::new();
-        for item in self.log.scan(from) {
-            match item {
-                Ok((position, _)) if position.segment != number => break,
-                Ok(record) => records.push(record),
-                Err(damage) if damage.segment != number => break,
-                Err(damage) => {
-                    let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
-                    self.blind.get_or_insert(Damaged { segment: number, offset });
-                    self.damaged_places.insert(number);
-                    self.new_life |= self.mourns();
-                }
-            }
+        let within = |item: &Result<(Position, Record), Damage>| match item {
+            Ok((position, _)) => position.segment == number,
+            Err(damage) => damage.segment == number,
+        };
+        let found: Vec<_> = self.log.scan(from).take_while(within).collect();
+        if self.blind.noticed.contains(&number) && found.iter().all(Result::is_ok) {
+            // The log knows of a loss that does not show: anything may be missing.
+            self.blind.hide(Damaged { segment: number, offset: 0 }, None);
         }
         let base_ms = self.base_ms_of(number)?;
-        for (position, record) in records {
+        let named = self.take_names(number);
+        let before = self.asides.len();
+        let tips: Vec<Vec<Tip>> = self.tables.iter().map(SpaceTable::frontier).collect();
+        for item in found {
+            let (position, record) = match item {
+                Ok(record) => record,
+                Err(damage) => {
+                    self.hide_stretch(&damage, named);
+                    self.mourn(number);
+                    continue;
+                }
+            };
             let replayed = self.replay_record(position, &record, base_ms, counted);
             if replayed == Some(Replayed::Fork) {
                 return Ok(false);
             }
             if replayed.is_none() {
-                self.blind.get_or_insert(Damaged { segment: number, offset: position.offset });
-                self.damaged_places.insert(number);
-                self.new_life |= self.mourns();
+                self.hide_record(Damaged { segment: number, offset: position.offset }, &record);
+                self.mourn(number);
                 if record.kind == kinds::COMMIT {
                     self.set_aside(position, &record, base_ms);
                 }
             }
         }
+        if self.asides.len() > before {
+            self.remember_tips(number, tips);
+        }
         Ok(true)
+    }
+
+    /// Takes the names of logs from a segment's sidecar where that is not used otherwise; tells
+    /// whether it has one.
+    fn take_names(&mut self, number: u64) -> bool {
+        let mut segments = self.log.segments().into_iter();
+        let sealed = segments.find(|segment| segment.number == number && segment.sealed);
+        let names = sealed.filter(|_| self.distrusted.is_some()).and_then(|segment| {
+            let sealed = Sealed::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
+            sealed.dictionary().ok()
+        });
+        if let Some(names) = &names {
+            self.tail.dictionary = names.without_ids();
+            self.tail.interned = names.len();
+        }
+        names.is_some()
+    }
+
+    /// Takes note that a segment is damaged: what is lost may be our own log's tip.
+    fn mourn(&mut self, number: u64) {
+        self.damaged_places.insert(number);
+        self.new_life |= self.mourns();
     }
 
     /// Takes one record in; none if what it builds upon was lost.
@@ -247,6 +290,8 @@ impl<D: Disk + Clone> Store<D> {
                         self.tail.note(&commit);
                         return Some(Replayed::Done);
                     }
+                } else if self.is_here(space_ix, &commit) {
+                    return Some(Replayed::Done);
                 }
                 let (chain, deps) = self.follows(space_ix, &commit)?;
                 self.index_commit(space_ix, at, &commit, chain, &deps);
@@ -271,6 +316,14 @@ impl<D: Disk + Clone> Store<D> {
             _ => {}
         }
         Some(Replayed::Done)
+    }
+
+    /// Tells whether a commit was taken before: a repair may have fetched it a second time.
+    fn is_here(&self, space_ix: usize, commit: &Commit) -> bool {
+        commit.seq() <= self.seq(space_ix, &commit.log())
+            && self
+                .commit_id(space_ix, &commit.log(), commit.seq())
+                .is_ok_and(|id| id == commit.id())
     }
 
     /// Tells where a commit from the log goes, and its deps by inner names, if what it builds upon
@@ -348,9 +401,4 @@ enum Replayed {
     Done,
     /// It is about a fork of which is not known what counts.
     Fork,
-}
-
-/// Tells whether damage of that kind may hide records.
-fn hides(kind: DamageKind) -> bool {
-    !matches!(kind, DamageKind::Header | DamageKind::Bookkeeping | DamageKind::Order)
 }

@@ -26,17 +26,20 @@ impl<D: Disk + Clone> Store<D> {
     /// [`ReadError`] if the point is not known here.
     pub fn resolve(&self, space: &SpaceId, point: &Point) -> Result<VersionVector, ReadError> {
         let space_ix = self.space_index(space)?;
-        match point {
+        let version = match point {
             Point::Event(id) => self.past_of(space_ix, &id.commit.to_string()),
             Point::Prefix(text) => self.past_of(space_ix, text.split('.').next().unwrap_or(text)),
             Point::Tag(name) => {
                 let tag = self.tag(space, name)?;
                 let target = tag.and_then(|tag| tag.target);
-                let target = target.ok_or_else(|| ReadError::UnknownTag(name.clone()))?;
-                self.past_of_tips(space_ix, &target)
+                match target {
+                    Some(target) => self.past_of_tips(space_ix, &target),
+                    None => Err(ReadError::UnknownTag(name.clone())),
+                }
             }
             Point::Time(time) => self.at_time(space_ix, *time),
-        }
+        };
+        version.map_err(|error| self.unknown(space_ix, error))
     }
 
     /// Returns the heads of a causally closed set: what a tag at that point names. Of two branches

@@ -138,7 +138,13 @@ impl<D: Disk + Clone> Store<D> {
             for dot in dots {
                 let commit = match ids.get(dot) {
                     Some(commit) => *commit,
-                    None => self.commit_id(space_ix, &dot.log, dot.seq)?,
+                    None => match self.commit_id(space_ix, &dot.log, dot.seq) {
+                        Ok(commit) => commit,
+                        Err(error) => {
+                            self.pass_over(self.unknown(space_ix, error))?;
+                            continue;
+                        }
+                    },
                 };
                 parents.push(EventId { commit, index: dot.index });
             }

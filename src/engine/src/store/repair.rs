@@ -9,8 +9,10 @@
 use std::sync::Arc;
 
 use super::apply::kinds;
-use super::{AppendError, Damaged, ReadError, Store, WriteError};
-use crate::base::CommitId;
+use super::seal::Sealed;
+use super::{AppendError, ReadError, Store, WriteError};
+use crate::base::{CommitId, Reader};
+use crate::causal::Tip;
 use crate::event::{Commit, Dictionary, compact};
 use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
 
@@ -18,9 +20,11 @@ use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
 #[derive(Debug)]
 pub(crate) struct Aside {
     pub(crate) position: Position,
-    body: Vec<u8>,
-    dictionary: Arc<Dictionary>,
-    base_ms: u64,
+    pub(super) body: Vec<u8>,
+    pub(super) dictionary: Arc<Dictionary>,
+    pub(super) base_ms: u64,
+    /// The last commit of each log of each space when the segment began.
+    pub(super) tips: Arc<Vec<Vec<Tip>>>,
 }
 
 /// What a repair did, and what it could not do.
@@ -35,13 +39,9 @@ pub struct Repaired {
 }
 
 impl<D: Disk + Clone> Store<D> {
-    /// Tells where the log is damaged, if that hides what keys hold.
-    pub fn damage(&self) -> Option<&Damaged> {
-        self.blind.as_ref()
-    }
-
     /// Looks at the whole log, distrusts the derived files from the first damage on, and takes
-    /// again what can be taken. Afterwards a sync with a peer brings what is missing.
+    /// again what can be taken. Afterwards a sync with a peer brings what is missing; then comes
+    /// [`finish_repair`](Self::finish_repair), or [`end_repair`](Self::end_repair) if none could.
     ///
     /// # Errors
     /// [`WriteError`] if the disk refuses.
@@ -54,16 +54,26 @@ impl<D: Disk + Clone> Store<D> {
         }
         let first = found.damaged_places.iter().min().copied();
         for file in self.disk.files(FileKind::Sidecar)? {
-            let stale = first.is_some_and(|first| file.number >= first);
-            let rotted = found.problems.iter().any(|problem| problem.file == file.path());
-            if stale || rotted {
+            if found.problems.iter().any(|problem| problem.file == file.path()) {
                 self.disk.remove(file)?;
             }
         }
         self.seal()?;
-        self.blind = None;
+        // The sidecars stay: if no peer can help, they go on to tell what is concerned.
+        self.distrusted = first;
         self.damaged_places = found.damaged_places;
         self.reload()?;
+        Ok(())
+    }
+
+    /// Ends a repair that could not be finished: the derived files are trusted again.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the log cannot be read.
+    pub fn end_repair(&mut self) -> Result<(), ReadError> {
+        if self.distrusted.take().is_some() {
+            self.reload()?;
+        }
         Ok(())
     }
 
@@ -80,20 +90,29 @@ impl<D: Disk + Clone> Store<D> {
             out.missing
                 .push(format!("what segment {} at {} builds upon", place.segment, place.offset));
         }
+        self.still_missing(&mut out.missing);
+        self.sync()?;
         if !out.missing.is_empty() {
+            self.end_repair()?;
             return Ok(out);
         }
-        self.sync()?;
         self.seal()?;
         for place in std::mem::take(&mut self.damaged_places) {
             let records = self.sound_records(place)?;
             self.log.replace_segment(place, records)?;
             out.repaired.push(FileId { kind: FileKind::Segment, number: place }.path());
         }
+        if let Some(first) = self.distrusted.take() {
+            for file in self.disk.files(FileKind::Sidecar)? {
+                if file.number >= first {
+                    self.disk.remove(file)?;
+                }
+            }
+        }
         let rebuilt = self.disk.files(FileKind::Sidecar)?;
         self.local.lost_segments.clear();
         self.local.save(&self.disk)?;
-        self.blind = None;
+        self.blind.noticed.clear();
         self.reload()?;
         let now = self.disk.files(FileKind::Sidecar)?;
         out.rebuilt = now.len().saturating_sub(rebuilt.len()) as u64;
@@ -101,15 +120,47 @@ impl<D: Disk + Clone> Store<D> {
         Ok(out)
     }
 
+    /// Names what the sidecars know of and is not here.
+    fn still_missing(&self, missing: &mut Vec<String>) {
+        let Some(first) = self.distrusted else { return };
+        let segments = self.log.segments();
+        let distrusted = segments.iter().rev().filter(|s| s.sealed && s.number >= first);
+        // The newest one knows all that those before it do.
+        let newest = distrusted
+            .filter_map(|s| Sealed::open(&self.disk, &self.local.store, s.number, s.sha).ok())
+            .find_map(|sealed| sealed.tables().ok());
+        for table in newest.unwrap_or_default() {
+            let Some(space_ix) = self.local.space_index(&table.id) else { continue };
+            for tip in table.frontier() {
+                let here = self.seq(space_ix, &tip.log);
+                if here < tip.seq {
+                    missing.push(format!("commits {} to {} of log {}", here + 1, tip.seq, tip.log));
+                }
+            }
+        }
+    }
+
     /// Sets aside a commit that does not build upon what is here.
     pub(crate) fn set_aside(&mut self, position: Position, record: &Record, base_ms: u64) {
         let dictionary = Arc::new(self.tail.dictionary.clone());
         let body = record.body.clone();
-        self.asides.push(Aside { position, body, dictionary, base_ms });
+        let tips = Arc::default();
+        self.asides.push(Aside { position, body, dictionary, base_ms, tips });
+    }
+
+    /// Takes note of how far logs had come when the segment began that commits were set aside of.
+    pub(crate) fn remember_tips(&mut self, segment: u64, tips: Vec<Vec<Tip>>) {
+        let tips = Arc::new(tips);
+        for aside in self.asides.iter_mut().filter(|aside| aside.position.segment == segment) {
+            aside.tips = Arc::clone(&tips);
+        }
     }
 
     /// Appends what was set aside and is the next of its log by now; forgets what is here already.
     fn take_asides(&mut self) -> Result<(), AppendError> {
+        let mut asides = std::mem::take(&mut self.asides);
+        self.name_logs(&mut asides);
+        self.asides = asides;
         let mut progress = true;
         while progress {
             progress = false;
@@ -151,14 +202,26 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Returns the records of a segment that the tables count on.
     fn sound_records(&self, place: u64) -> Result<Vec<(RecordKind, Vec<u8>)>, ReadError> {
-        let mut kept = Vec::new();
+        // The names go first, all of them: what named a log may be what is lost.
+        let dictionary = self.dictionary(place)?;
+        let mut names = Vec::new();
+        dictionary.put_entries(0, &mut names);
+        let mut kept = vec![(kinds::DICTIONARY, names)];
         let from = Position { segment: place, offset: 0 };
         for item in self.log.scan(from) {
             let Ok((position, record)) = item else { continue };
             if position.segment != place {
                 break;
             }
-            let counted = record.kind != kinds::COMMIT || self.counts_at(position)?;
+            let counted = match record.kind {
+                kinds::DICTIONARY => false,
+                kinds::COMMIT => self.counts_at(position)?,
+                kinds::VOUCHER => {
+                    let ix = Reader::new(&record.body).varint().unwrap_or(u64::MAX);
+                    u32::try_from(ix).is_ok_and(|ix| dictionary.entry(ix).is_some())
+                }
+                _ => true,
+            };
             if counted {
                 kept.push((record.kind, record.body));
             }

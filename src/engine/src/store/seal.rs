@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::overlay::Overlay;
 use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Merge, Sidecar, SidecarError};
 use super::tables;
-use super::tail::{Namespace, Tail, TailCommit, table_key, table_prefix};
+use super::tail::{Namespace, Tail, TailCommit, split_row, table_key, table_prefix};
 use super::{AppendError, Damaged, ReadError, Store};
 use crate::base::Hash;
 use crate::causal::Tip;
@@ -63,7 +63,7 @@ impl<D: Disk + Clone> Sealed<D> {
     }
 
     /// Returns the logs that the segment's records name.
-    fn dictionary(&self) -> Result<Arc<Dictionary>, SidecarError> {
+    pub(crate) fn dictionary(&self) -> Result<Arc<Dictionary>, SidecarError> {
         if let Some(dictionary) = self.dictionary.get() {
             return Ok(Arc::clone(dictionary));
         }
@@ -107,15 +107,19 @@ impl<D: Disk + Clone> Store<D> {
     pub(crate) fn index_sealed(&mut self, number: u64, seal: Hash) -> Result<(), ReadError> {
         let bytes = self.sidecar_bytes(number, seal)?;
         let file = FileId { kind: FileKind::Sidecar, number };
-        let kept = self.blind.is_none() && {
+        // What is built while something is lost says too little to be kept.
+        let sound = self.blind.is_empty() && !self.damaged_places.contains(&number);
+        let kept = sound && {
             let _ = self.disk.truncate(file, 0);
             self.disk.write(file, 0, &bytes).is_ok()
         };
+        if sound && !kept {
+            // A full disk keeps nobody from reading: the next open writes it.
+            let _ = self.disk.remove(file);
+        }
         let disk = if kept {
             Overlay::new(self.disk.clone())
         } else {
-            // A full disk keeps nobody from reading: the next open writes it.
-            let _ = self.disk.remove(file);
             Overlay::with(self.disk.clone(), file, bytes)
         };
         let sealed = Sealed::open_on(disk, &self.local.store, number, seal)?;
@@ -190,6 +194,7 @@ impl<D: Disk + Clone> Store<D> {
         after: Option<&[u8]>,
         count: usize,
     ) -> Result<Vec<Vec<u8>>, ReadError> {
+        self.check_sight(space_ix, 0)?;
         let skip = table_prefix(space_ix, namespace).len();
         let within = table_key(space_ix, namespace, prefix);
         let after = after.map(|after| table_key(space_ix, namespace, after));
@@ -244,12 +249,3 @@ impl<D: Disk + Clone> Store<D> {
 
 /// How many commits with one prefix are looked at in a segment: enough for one in each space.
 const IDS_MAX: usize = 64;
-
-/// Takes the space's index and the namespace off the front of a row's name.
-fn split_row(row: &[u8]) -> Option<(usize, Namespace)> {
-    let (ix, rest) = row.split_first_chunk::<4>()?;
-    let space_ix = usize::try_from(u32::from_be_bytes(*ix)).ok()?;
-    let namespaces = [Namespace::Key, Namespace::Tag, Namespace::Request];
-    let namespace = namespaces.into_iter().find(|n| rest.first() == Some(&(*n as u8)))?;
-    Some((space_ix, namespace))
-}

@@ -37,6 +37,15 @@ pub(crate) fn table_prefix(space_ix: usize, namespace: Namespace) -> Vec<u8> {
     key
 }
 
+/// Takes the space's index and the namespace off the front of a row's name.
+pub(crate) fn split_row(row: &[u8]) -> Option<(usize, Namespace)> {
+    let (ix, rest) = row.split_first_chunk::<4>()?;
+    let space_ix = usize::try_from(u32::from_be_bytes(*ix)).ok()?;
+    let namespaces = [Namespace::Key, Namespace::Tag, Namespace::Request];
+    let namespace = namespaces.into_iter().find(|n| rest.first() == Some(&(*n as u8)))?;
+    Some((space_ix, namespace))
+}
+
 /// The rows that a commit touches, each once.
 pub(crate) fn rows(space_ix: usize, commit: &Commit) -> Vec<Vec<u8>> {
     let mut rows: Vec<Vec<u8>> = commit

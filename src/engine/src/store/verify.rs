@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::blind::Affected;
 use super::local::{Local, LocalError};
 use super::overlay::Overlay;
 use super::sidecar::{Sidecar, SidecarError};
@@ -30,7 +31,7 @@ pub struct Verified {
 }
 
 /// A place that is damaged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problem {
     /// The file, from the data directory.
     pub file: String,
@@ -38,8 +39,18 @@ pub struct Problem {
     pub offset: u64,
     /// What kind of damage.
     pub kind: &'static str,
-    /// The keys that are known to be concerned.
+    /// Whom it concerns: the keys of space `default` as they are, those of other spaces as
+    /// `space:NAME/KEY`, and `space:NAME` if it may be any key of that space. Ascending, at most
+    /// [`crate::limits::AFFECTED_NAMES_MAX`]; none if no key is concerned.
     pub affected: Vec<String>,
+    /// How many more there are than `affected` names.
+    pub affected_omitted: u64,
+}
+
+impl From<Affected> for Problem {
+    fn from(Affected { names, omitted }: Affected) -> Self {
+        Self { affected: names, affected_omitted: omitted, ..Self::default() }
+    }
 }
 
 /// Reads every truth file; with `deep` every derived one too.
@@ -56,21 +67,24 @@ pub fn verify<D: Disk + Clone>(disk: &D, deep: bool) -> Result<Verified, OpenErr
     };
     for (file, error) in Local::verify(disk) {
         let kind = if error == crate::base::CodecError::Truncated { "missing" } else { "rotted" };
-        out.problems.push(Problem { file: file.path(), offset: 0, kind, affected: Vec::new() });
+        out.problems.push(Problem { file: file.path(), kind, ..Problem::default() });
     }
     let options = LogOptions::new(local.store, Rng::new([0; 32]));
     let found = log::verify(disk, &options)?;
     out.segments = found.segments;
     out.bytes = found.bytes;
     out.torn_bytes = found.torn.iter().map(|torn| u64::from(torn.bytes)).sum();
-    out.problems.extend(found.problems.iter().map(problem));
     out.damaged_places.extend(found.problems.iter().map(|damage| damage.segment));
     out.damaged_places.remove(&0);
-    sidecars(disk, &local, &mut out)?;
-    // Opened on a view that takes no changes, the store counts what it holds.
+    // Opened on a view that takes no changes, the store counts what it holds, and its index tells
+    // whom damage concerns.
     let options = Options { memory_bytes: 16 << 20, segment_bytes: u32::MAX >> 2, place: None };
     let (key, view) = (KeyPair::from_seed([0; 32]), Overlay::new(disk.clone()));
-    if let Ok((store, _)) = Store::open(view, key, [0; 32], Now::default(), options) {
+    let store = Store::open(view, key, [0; 32], Now::default(), options).ok();
+    let store = store.map(|(store, _)| store);
+    out.problems.extend(found.problems.iter().map(|damage| problem(damage, store.as_ref())));
+    sidecars(disk, &local, &mut out)?;
+    if let Some(store) = store {
         for space in &local.spaces {
             let (commits, events) = store.counts(&space.id).unwrap_or_default();
             out.commits += commits;
@@ -88,10 +102,10 @@ fn deep_check<D: Disk + Clone>(store: &Store<D>, space: &SpaceId, out: &mut Veri
     let Ok(held) = store.held(space) else { return };
     for (log, seqs) in held {
         for seq in seqs {
-            if let Err(error) = store.check_commit(space, &log, seq) {
-                let (file, kind) = (format!("commit {seq} of log {log}"), "hash");
-                let affected = vec![error.to_string()];
-                out.problems.push(Problem { file, offset: 0, kind, affected });
+            if store.check_commit(space, &log, seq).is_err() {
+                let file = format!("commit {seq} of log {log}");
+                let affected = store.affected_by(space, &log, seq);
+                out.problems.push(Problem { file, offset: 0, kind: "hash", ..affected.into() });
                 return;
             }
         }
@@ -117,10 +131,10 @@ fn derived(file: FileId, error: &SidecarError) -> Problem {
         SidecarError::Damaged { offset, .. } => *offset,
         _ => 0,
     };
-    Problem { file: file.path(), offset, kind: "derived", affected: Vec::new() }
+    Problem { file: file.path(), offset, kind: "derived", ..Problem::default() }
 }
 
-fn problem(damage: &Damage) -> Problem {
+fn problem<D: Disk + Clone>(damage: &Damage, store: Option<&Store<D>>) -> Problem {
     let kind = match damage.kind {
         log::DamageKind::Missing => "missing",
         log::DamageKind::Unreadable => "unreadable",
@@ -129,5 +143,6 @@ fn problem(damage: &Damage) -> Problem {
         log::DamageKind::Bookkeeping => "bookkeeping",
         _ => "rotted",
     };
-    Problem { file: damage.file.path(), offset: damage.offset, kind, affected: Vec::new() }
+    let affected = store.map(|store| store.affected(damage)).unwrap_or_default();
+    Problem { file: damage.file.path(), offset: damage.offset, kind, ..affected.into() }
 }

@@ -41,17 +41,22 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<(Vec<Arrived>, Position), ReadError> {
         let mut found = Vec::new();
         for item in self.log.scan(from) {
-            let (position, record) = item.map_err(|damage| {
-                let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
-                Damaged { segment: damage.segment, offset }
-            })?;
+            let (position, record) = match item {
+                Ok(record) => record,
+                Err(damage) => {
+                    let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
+                    self.pass_over(Damaged { segment: damage.segment, offset }.into())?;
+                    continue;
+                }
+            };
             if position >= upto {
                 break;
             }
             if record.kind == kinds::COMMIT {
-                let Some(commit) = self.loose(position, &record.body)? else { continue };
+                let Some((commit, id)) = self.counted(position, &record.body)? else {
+                    continue;
+                };
                 let space_ix = self.space_index(&commit.space)?;
-                let id = self.commit_id(space_ix, &commit.log, commit.seq)?;
                 let tip = Tip { log: commit.log, seq: commit.seq, id };
                 let (space, next) = (commit.space, record.next);
                 let is_branch = self.table(space_ix)?.origin(&tip.log) != tip.log;
@@ -62,6 +67,22 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         Ok((found, upto))
+    }
+
+    /// Returns a commit with its id; none if it does not count, waits for what was lost before it,
+    /// or what names its log is lost and the caller makes do without.
+    fn counted(&self, at: Position, body: &[u8]) -> Result<Option<(Loose, CommitId)>, ReadError> {
+        let commit = match self.loose(at, body) {
+            Ok(Some(commit)) => commit,
+            Ok(None) => return Ok(None),
+            Err(error) => return self.pass_over(error).map(|()| None),
+        };
+        let space_ix = self.space_index(&commit.space)?;
+        match self.commit_id(space_ix, &commit.log, commit.seq) {
+            Ok(id) => Ok(Some((commit, id))),
+            Err(ReadError::UnknownEvent) if !self.is_whole(space_ix) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the id of the commit whose record begins at `position`; of a proof of a fork, that

@@ -220,7 +220,7 @@ impl<D: Disk + Clone> Store<D> {
     /// Returns what the commit under a request id wrote.
     fn request(&mut self, space_ix: usize, id: &[u8]) -> Result<Option<Written>, WriteError> {
         let row = table_key(space_ix, Namespace::Request, id);
-        let Some(place) = self.places(&row)?.into_iter().next() else { return Ok(None) };
+        let Some(place) = self.places(space_ix, &row)?.into_iter().next() else { return Ok(None) };
         let Some(offset) = place.offsets.first() else { return Ok(None) };
         let loose = self.read_commit(place.segment, *offset)?;
         let id = self.commit_id(space_ix, &loose.log, loose.seq)?;

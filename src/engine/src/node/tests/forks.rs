@@ -105,7 +105,7 @@ impl World {
         let model = Model::of(self, &space);
         for n in 0..self.nodes.len() {
             let store = self.nodes[n].store();
-            assert_eq!(store.counted(&space), model.counted, "what counts on node {n}");
+            assert_eq!(store.counted_ids(&space), model.counted, "what counts on node {n}");
             for name in keys {
                 let key = Key::new(name).unwrap();
                 let state = store.state_at(&space, &key, None).unwrap();

@@ -1,5 +1,7 @@
 //! The store on a disk in memory, one replica and two.
 
+mod damage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,7 +56,7 @@ impl TestStore {
     }
 
     /// The ids of the commits that count.
-    pub(crate) fn counted(&self, space: &SpaceId) -> BTreeSet<CommitId> {
+    pub(crate) fn counted_ids(&self, space: &SpaceId) -> BTreeSet<CommitId> {
         let space_ix = self.space_index(space).unwrap();
         let held = self.held(space).unwrap().into_iter();
         held.flat_map(|(log, seqs)| seqs.map(move |seq| (log, seq)))
@@ -158,7 +160,7 @@ fn a_store_that_was_set_back_goes_on_under_a_new_incarnation() {
 }
 
 /// Hands everything that one store holds to another.
-fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
+pub(super) fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
     let frontier = from.frontier(&space).unwrap();
     let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
     let mut serving = Serving::new(runs);

@@ -1,0 +1,284 @@
+//! Damage concerns only what it may concern: every answer of a store with rotted bytes is that of
+//! an undamaged twin, or says that it is damaged.
+
+use super::*;
+use crate::log::FileId;
+
+const KEYS: u64 = 40;
+const SPACES: [&str; 2] = ["default", "other"];
+
+/// Fills a store of several segments: two spaces, two authors, registers and counters. The second
+/// space lies in the first segments only. Returns the disk as the end in order left it.
+fn sample(rounds: u64) -> MemoryDisk {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    for name in SPACES {
+        let id = store.create_space(now(1), name).unwrap();
+        peer.join_space(id, name).unwrap();
+    }
+    let default = store.space_named("default").unwrap();
+    pass(&mut store, &mut peer, default);
+    for i in 0..rounds {
+        let n = i * 7 % KEYS;
+        let by = Op::CounterAdd(1);
+        let add = KeyOp { key: key(&format!("count-{n:02}")), op: by, retype: false, expect: None };
+        let ops = vec![put(&format!("key-{n:02}"), &i.to_string()), add];
+        let space = store.space_named(SPACES[usize::from(i % 5 == 0 && i < rounds / 4)]).unwrap();
+        store.write(now(10 + i), Write { space, ops, ..Write::default() }).unwrap();
+        if i % 16 == 0 {
+            write(&mut peer, 10 + i, vec![put(&format!("peer-{n:02}"), &i.to_string())]);
+            pass(&mut peer, &mut store, default);
+        }
+        store.sync().unwrap();
+    }
+    // Nothing is folded into a sidecar at the end: what was not sealed stays to be replayed.
+    store.log.close().unwrap();
+    drop(store);
+    disk.snapshot()
+}
+
+/// All that a store answers, each as one text: what a caller asked, and what came.
+fn answers(store: &mut TestStore) -> BTreeMap<String, Result<String, String>> {
+    let mut all = BTreeMap::new();
+    for name in SPACES {
+        let space = store.space_named(name).unwrap();
+        for kind in ["key", "count", "peer", "none"] {
+            for n in 0..KEYS {
+                let key = key(&format!("{kind}-{n:02}"));
+                let got = store.get(&space, &key, None);
+                let got = got.map(|view| format!("{view:?}"));
+                all.insert(format!("get {name} {key}"), told(got));
+                let past = store.history(&space, &key, usize::MAX);
+                all.insert(format!("history {name} {key}"), told(past.map(|p| format!("{p:?}"))));
+            }
+            let page = store.list(&space, kind, None, usize::MAX, None);
+            all.insert(format!("list {name} {kind}"), told(page.map(|p| format!("{:?}", p.keys))));
+        }
+        let point = Point::Time(now(100).wall);
+        let at = store.resolve(&space, &point);
+        let page = at.and_then(|at| store.list(&space, "", None, usize::MAX, Some(&at)));
+        all.insert(format!("past {name}"), told(page.map(|p| format!("{:?}", p.keys))));
+        let values = store.value_hash(&space);
+        all.insert(format!("hash {name}"), told(values.map(|h| format!("{h:?}"))));
+    }
+    all
+}
+
+/// Damage is an answer; anything else that fails is none.
+fn told(answer: Result<String, ReadError>) -> Result<String, String> {
+    answer.map_err(|error| match error {
+        ReadError::Damaged(damaged) => damaged.to_string(),
+        other => panic!("neither an answer nor damage: {other:?}"),
+    })
+}
+
+/// Compares with the twin; returns how many answers tell of damage, by their first word.
+fn compare(store: &mut TestStore, twin: &BTreeMap<String, Result<String, String>>) -> Told {
+    let mut told = Told::default();
+    for (question, answer) in answers(store) {
+        match answer {
+            Ok(_) => assert_eq!(Some(&answer), twin.get(&question), "{question}"),
+            Err(_) => *told.entry(question.split('-').next().unwrap().to_owned()).or_default() += 1,
+        }
+    }
+    told
+}
+
+type Told = BTreeMap<String, usize>;
+
+fn segments(disk: &MemoryDisk) -> Vec<FileId> {
+    disk.files(FileKind::Segment).unwrap()
+}
+
+#[test]
+fn a_flipped_bit_gives_no_answer_that_the_undamaged_twin_does_not_give() {
+    let pristine = sample(400);
+    let twin = answers(&mut open(&Arc::new(pristine.snapshot()), 1));
+    assert!(twin.values().all(Result::is_ok));
+    let files = segments(&pristine);
+    assert!(files.len() > 3, "several segments are sealed: {}", files.len());
+    let mut rng = Rng::new([5; 32]);
+    for round in 0..120 {
+        let disk = Arc::new(pristine.snapshot());
+        let file = files[round % files.len()];
+        let bits = disk.len(file).unwrap() * 8;
+        assert!(disk.flip_bit(file, rng.below(bits)));
+        let sealed = file != files[files.len() - 1];
+        if sealed && round % 3 == 0 {
+            disk.remove(FileId { kind: FileKind::Sidecar, number: file.number }).unwrap();
+        }
+        let found = verify(&disk, false).unwrap();
+        assert!(found.problems.iter().any(|p| p.kind != "derived"), "round {round} is found");
+        let told = compare(&mut open(&disk, 1), &twin);
+        if sealed && round % 3 != 0 {
+            let count = |what: &str| told.get(what).copied().unwrap_or_default();
+            assert!(count("get default key") + count("get default count") <= 2, "{told:?}");
+            assert!(count("history default key") + count("history default count") <= 2, "{told:?}");
+            assert_eq!(count("list default key"), 0, "{told:?}");
+        }
+        // Told a second time, after another opening, it is the same.
+        assert_eq!(compare(&mut open(&disk, 1), &twin), told, "round {round}");
+    }
+}
+
+#[test]
+fn a_lost_segment_with_its_sidecar_costs_only_the_history_that_lies_in_it() {
+    let pristine = sample(400);
+    let twin = answers(&mut open(&Arc::new(pristine.snapshot()), 1));
+    let files = segments(&pristine);
+    for (at, file) in files.iter().enumerate().take(files.len() - 1) {
+        let disk = Arc::new(pristine.snapshot());
+        disk.remove(*file).unwrap();
+        let mut store = open(&disk, 1);
+        let told = compare(&mut store, &twin);
+        assert!(!told.contains_key("list default key"), "segment {at}: {told:?}");
+        assert!(!told.contains_key("hash default"), "segment {at}: {told:?}");
+        assert!(told.contains_key("history default key"), "segment {at}: {told:?}");
+        let space = store.space_named("default").unwrap();
+        assert_eq!(store.state_hash(&space).unwrap(), None, "something is missing");
+    }
+}
+
+#[test]
+fn rot_in_the_growing_segment_leaves_spaces_alone_that_it_does_not_name() {
+    let pristine = sample(400);
+    let twin = answers(&mut open(&Arc::new(pristine.snapshot()), 1));
+    let last = segments(&pristine).pop().unwrap();
+    let (mut alone, mut all, mut none) = (0, 0, 0);
+    let mut rng = Rng::new([6; 32]);
+    for _ in 0..60 {
+        let disk = Arc::new(pristine.snapshot());
+        assert!(disk.flip_bit(last, (124 + rng.below(disk.len(last).unwrap() - 124)) * 8));
+        let mut store = open(&disk, 1);
+        let told = compare(&mut store, &twin);
+        let concerns = |name: &str| told.keys().any(|question| question.contains(name));
+        match (concerns("default"), concerns("other")) {
+            (true, false) => alone += 1,
+            (true, true) => all += 1,
+            (false, false) => none += 1,
+            (false, true) => panic!("the other space has nothing there: {told:?}"),
+        }
+        let named = verify(&disk, false).unwrap().problems.remove(0).affected;
+        let expected: &[&str] = match (concerns("default"), concerns("other")) {
+            (true, true) => &["space:default", "space:other"],
+            (true, false) => &["space:default"],
+            _ => &[],
+        };
+        assert_eq!(named, expected);
+    }
+    assert!(alone > all && none > 0, "most rot names its space: {alone} {all} {none}");
+}
+
+#[test]
+fn verify_names_the_keys_whose_records_are_damaged() {
+    let pristine = sample(400);
+    let store = open(&Arc::new(pristine.snapshot()), 1);
+    let space = store.space_named("default").unwrap();
+    let (arrived, _) = store.arrived(Position::default(), store.written(), usize::MAX).unwrap();
+    let in_first = arrived.iter().filter(|a| a.position.segment == 2 && a.space == space);
+    for arrived in in_first.step_by(7) {
+        let disk = Arc::new(pristine.snapshot());
+        let file = segments(&disk)[1];
+        assert!(disk.flip_bit(file, u64::from(arrived.next.offset - 1) * 8));
+        let found = verify(&disk, false).unwrap();
+        let mut keys: Vec<String> =
+            arrived.commit.events.iter().map(|e| e.key().unwrap().to_string()).collect();
+        keys.sort();
+        assert_eq!(found.problems.len(), 1);
+        assert_eq!(found.problems[0].affected, keys);
+        assert_eq!(found.problems[0].affected_omitted, 0);
+    }
+}
+
+#[test]
+fn what_is_intact_behind_rot_is_shown_to_who_asks_for_it() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    let space = store.create_space(now(1), "default").unwrap();
+    peer.join_space(space, "default").unwrap();
+    pass(&mut store, &mut peer, space);
+    write(&mut store, 2, vec![put("before", "1")]);
+    let lost = write(&mut store, 3, vec![put("lost", "2")]);
+    store.sync().unwrap();
+    // Of another author, who had not seen what is lost.
+    write(&mut peer, 4, vec![put("behind", "3")]);
+    pass(&mut peer, &mut store, space);
+    write(&mut store, 5, vec![put("upon", "4")]);
+    store.close().unwrap();
+    let file = segments(&disk)[0];
+    assert!(disk.flip_bit(file, u64::from(lost.position.unwrap().offset + 20) * 8));
+    let mut store = open(&disk, 1);
+    for name in ["before", "lost", "behind", "upon", "never"] {
+        let got = store.get(&space, &key(name), None);
+        assert!(matches!(got, Err(ReadError::Damaged(_))), "{name}: {got:?}");
+    }
+    let shown = |store: &mut TestStore, name: &str| {
+        let (got, partial) = store.with_degraded(|store| store.get(&space, &key(name), None));
+        assert!(partial, "{name} is marked");
+        got.unwrap().is_some()
+    };
+    assert!(shown(&mut store, "before"));
+    assert!(shown(&mut store, "behind"));
+    assert!(!shown(&mut store, "lost"));
+    assert!(!shown(&mut store, "upon"), "what builds upon it is not shown");
+    let (page, partial) =
+        store.with_degraded(|store| store.list(&space, "", None, usize::MAX, None));
+    assert_eq!((page.unwrap().keys.len(), partial), (2, true));
+    // What was shown that way is not taken for the truth afterwards.
+    assert!(matches!(store.get(&space, &key("before"), None), Err(ReadError::Damaged(_))));
+}
+
+#[test]
+fn a_repair_without_help_changes_no_answer_and_one_with_help_makes_all_whole() {
+    let pristine = sample(400);
+    let mut whole = open(&Arc::new(pristine.snapshot()), 1);
+    let twin = answers(&mut whole);
+    let files = segments(&pristine);
+    let mut rng = Rng::new([7; 32]);
+    for round in 0..20 {
+        let disk = Arc::new(pristine.snapshot());
+        let file = files[round % files.len()];
+        if round >= 12 {
+            // The record that names the logs of the segment, and what else could name them.
+            assert!(disk.flip_bit(file, (124 + 30) * 8));
+            let _ = disk.remove(FileId { kind: FileKind::Sidecar, number: file.number });
+        } else if round % 4 == 3 {
+            disk.remove(file).unwrap();
+        } else {
+            assert!(disk.flip_bit(file, rng.below(disk.len(file).unwrap() * 8)));
+        }
+        let mut store = open(&disk, 1);
+        let told = compare(&mut store, &twin);
+        store.begin_repair().unwrap();
+        store.end_repair().unwrap();
+        assert_eq!(compare(&mut store, &twin), told, "round {round}: no peer");
+        store.begin_repair().unwrap();
+        for name in SPACES {
+            let space = whole.space_named(name).unwrap();
+            pass(&mut whole, &mut store, space);
+        }
+        let repaired = store.finish_repair().unwrap();
+        assert_eq!(repaired.missing, Vec::<String>::new(), "round {round}");
+        assert_eq!(compare(&mut store, &twin), Told::new(), "round {round}: whole");
+        for name in SPACES {
+            let space = whole.space_named(name).unwrap();
+            let hash = whole.state_hash(&space).unwrap();
+            assert!(hash.is_some() && store.state_hash(&space).unwrap() == hash, "round {round}");
+        }
+        store.close().unwrap();
+        assert_eq!(verify(&disk, true).unwrap().problems, [], "round {round}");
+    }
+}
+
+#[test]
+fn a_repair_ends_only_once_all_is_here_that_the_index_knows_of() {
+    let pristine = sample(400);
+    let disk = Arc::new(pristine.snapshot());
+    let files = segments(&disk);
+    disk.remove(files[files.len() - 2]).unwrap();
+    let mut store = open(&disk, 1);
+    store.begin_repair().unwrap();
+    let repaired = store.finish_repair().unwrap();
+    assert!(!repaired.missing.is_empty());
+    assert!(!verify(&disk, false).unwrap().problems.is_empty());
+}
