@@ -53,10 +53,13 @@ impl<D: Disk + Clone> Store<D> {
             return Ok(());
         }
         let first = found.damaged_places.iter().min().copied();
-        for file in self.disk.files(FileKind::Sidecar)? {
-            if found.problems.iter().any(|problem| problem.file == file.path()) {
-                self.disk.remove(file)?;
-            }
+        let mut rotted = self.disk.files(FileKind::Sidecar)?;
+        rotted.retain(|file| found.problems.iter().any(|problem| problem.file == file.path()));
+        for file in &rotted {
+            self.disk.remove(*file)?;
+        }
+        if !rotted.is_empty() {
+            self.reload()?;
         }
         self.seal()?;
         // The sidecars stay: if no peer can help, they go on to tell what is concerned.
