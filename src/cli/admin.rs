@@ -200,6 +200,9 @@ struct Repaired {
 
 /// `repair`
 pub(crate) async fn repair(context: &mut Context<'_>, args: Repair) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return repair_plan(context).await;
+    }
     let bar = context.console.progress(None, "repairing");
     let body = json!({"from": args.from}).to_string();
     let answer = context.call(Call::new(Method::POST, "/v1/repair").json(body)).await;
@@ -223,6 +226,40 @@ pub(crate) async fn repair(context: &mut Context<'_>, args: Repair) -> Result<Ex
     }
     Err(Failure::new("integrity", Exit::Integrity, "something is still missing")
         .hint("Name a peer that may hold it: kdelta repair --from ID@ADDR"))
+}
+
+/// `repair --dry-run`: like `verify` it opens no store, for that alone may recover something.
+async fn repair_plan(context: &mut Context<'_>) -> Result<Exit, Failure> {
+    #[derive(Deserialize)]
+    struct Plan {
+        would_replace: Vec<String>,
+        would_rebuild: Vec<String>,
+    }
+    let answer = match connect::find_node(&context.settings).await {
+        Some(_) => {
+            let call = Call::new(Method::POST, "/v1/repair").flag("dry_run", true);
+            context.call(call.json("{}".to_owned())).await?
+        }
+        None => {
+            let path = context.settings.data_dir.value.clone();
+            let host = context.host;
+            let attempt = async || host.repair_plan(&path).await;
+            ok(connect::waiting(&context.settings, attempt).await?)
+        }
+    };
+    if context.json {
+        return context.print(&answer);
+    }
+    let plan: Plan = answer.read()?;
+    for (what, files) in [("replace", &plan.would_replace), ("rebuild", &plan.would_rebuild)] {
+        for file in files {
+            context.console.line(&format!("would {what} {file}"))?;
+        }
+    }
+    if plan.would_replace.is_empty() && plan.would_rebuild.is_empty() {
+        context.console.line("would do nothing: no damage is found")?;
+    }
+    Ok(Exit::Ok)
 }
 
 /// `backup FILE`
@@ -262,7 +299,8 @@ pub(crate) async fn restore(context: &mut Context<'_>, args: Restore) -> Result<
     let store = connect::store_options(&context.settings);
     let bar = context.console.progress(None, "restoring");
     let host = context.host;
-    let attempt = async || host.restore(store.clone(), &path, args.same_identity).await;
+    let dry_run = args.dry_run;
+    let attempt = async || host.restore(store.clone(), &path, args.same_identity, dry_run).await;
     let restored = connect::waiting(&context.settings, attempt).await;
     bar.finish_and_clear();
     let answer = ok(restored?);
@@ -270,6 +308,12 @@ pub(crate) async fn restore(context: &mut Context<'_>, args: Restore) -> Result<
         return context.print(&answer);
     }
     let store = store.data_dir.display().to_string();
+    if dry_run {
+        let bytes = answer.read::<Value>()?.get("bytes").and_then(Value::as_u64);
+        let bytes = size(bytes.unwrap_or_default());
+        context.console.line(&format!("would make {store} of {bytes}, which are whole"))?;
+        return Ok(Exit::Ok);
+    }
     let replica = answer.read::<Value>()?;
     let replica = replica.get("replica").and_then(Value::as_str).unwrap_or_default().to_owned();
     context.console.line(&format!("{store}  replica {replica}"))?;

@@ -555,6 +555,9 @@ pub(crate) struct Repair {
     /// Whom to ask; may be given again; without it, all peers
     #[arg(long, value_name = "TICKET|ID@ADDR|ID")]
     pub(crate) from: Vec<String>,
+    /// Shows what would be replaced
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -572,6 +575,9 @@ pub(crate) struct Restore {
     /// Keeps the replica key: only if the old store is gone for good
     #[arg(long)]
     pub(crate) same_identity: bool,
+    /// Checks the backup and shows where it would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

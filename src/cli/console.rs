@@ -19,6 +19,8 @@ pub(crate) struct Console {
     pub(crate) stdout: Box<dyn Write + Send>,
     /// Notes and errors.
     pub(crate) stderr: Box<dyn Write + Send>,
+    /// stdin is a terminal: a person is there to be asked.
+    pub(crate) stdin_terminal: bool,
     /// stdout is a terminal.
     pub(crate) stdout_terminal: bool,
     /// stderr is a terminal.
@@ -74,6 +76,34 @@ impl Console {
     pub(crate) fn note(&mut self, text: &str) {
         // Nobody can be told that stderr is gone.
         let _ = writeln!(self.stderr, "note: {}", spelled(text));
+    }
+
+    /// Asks before something is done that cannot be undone; nothing is asked with `yes`.
+    ///
+    /// # Errors
+    /// A usage failure where nobody is there to answer, and a quiet end after a no.
+    pub(crate) fn confirm(&mut self, question: &str, yes: bool) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        let hint = "Say so with --yes, or look first with --dry-run";
+        if !(self.stdin_terminal && self.stderr_terminal) {
+            return Err(Failure::usage(format!("{question}: that asks for a yes")).hint(hint));
+        }
+        // Nobody can be told that stderr is gone, and then nobody answers.
+        let _ = write!(self.stderr, "{}? [y/N] ", spelled(question));
+        let _ = self.stderr.flush();
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        while answer.len() < 16 && matches!(self.stdin.read(&mut byte), Ok(1)) {
+            match byte {
+                [b'\n'] => break,
+                [other] => answer.push(other.to_ascii_lowercase()),
+            }
+        }
+        match answer.trim_ascii() {
+            b"y" | b"yes" => Ok(()),
+            _ => Err(Failure::other("nothing was done").hint(hint)),
+        }
     }
 
     /// Tells how the command failed.
@@ -137,6 +167,31 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Asks where `answer` is typed; returns the outcome and whether anything was asked.
+    fn asked(answer: &'static str, terminal: bool, yes: bool) -> (bool, bool) {
+        let shared = crate::cli::fake::Shared::default();
+        let mut console = Console {
+            stdin: Box::new(answer.as_bytes()),
+            stdout: Box::new(std::io::sink()),
+            stderr: Box::new(shared.clone()),
+            stdin_terminal: terminal,
+            stdout_terminal: false,
+            stderr_terminal: terminal,
+            colour: false,
+        };
+        let outcome = console.confirm("forget it", yes).is_ok();
+        (outcome, !shared.text().is_empty())
+    }
+
+    #[test]
+    fn only_a_yes_at_a_terminal_or_on_the_command_line_is_one() {
+        assert_eq!(asked("", false, true), (true, false));
+        assert_eq!(asked("y\n", false, false), (false, false));
+        for (answer, done) in [("y\n", true), ("YES\n", true), ("n\n", false), ("", false)] {
+            assert_eq!(asked(answer, true, false), (done, true), "{answer:?}");
+        }
+    }
 
     #[test]
     fn a_value_cannot_draw_on_the_terminal() {

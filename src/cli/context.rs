@@ -23,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub(crate) console: &'a mut Console,
     /// Prints JSON.
     pub(crate) json: bool,
+    /// Asks no question where a command would ask one.
+    pub(crate) yes: bool,
     /// The exit status that a signal asks for.
     pub(crate) signals: watch::Receiver<Option<Exit>>,
     api: Option<Arc<dyn Api>>,
@@ -37,7 +39,7 @@ impl<'a> Context<'a> {
         json: bool,
         signals: watch::Receiver<Option<Exit>>,
     ) -> Self {
-        Self { host, settings, console, json, signals, api: None }
+        Self { host, settings, console, json, yes: false, signals, api: None }
     }
 
     /// Returns who answers, found or opened on first use.

@@ -93,6 +93,7 @@ impl Fake {
             stdin: Box::new(Cursor::new(stdin.to_vec())),
             stdout: Box::new(Tee(recorder, stdout)),
             stderr: Box::new(err.clone()),
+            stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,
             colour: false,
@@ -188,10 +189,15 @@ impl Host for Fake {
         })
     }
 
+    fn repair_plan(&self, _: &Path) -> BoxFuture<'_, Result<Value, OpenError>> {
+        Box::pin(async { Ok(json!({"would_replace": [], "would_rebuild": []})) })
+    }
+
     fn restore(
         &self,
         _: StoreOptions,
         _: &Path,
+        _: bool,
         _: bool,
     ) -> BoxFuture<'_, Result<Value, OpenError>> {
         Box::pin(async { Ok(json!({"replica": "cd".repeat(32)})) })

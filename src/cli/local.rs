@@ -84,13 +84,18 @@ pub(crate) trait Host: Send + Sync {
     /// Returns the JSON of `verify`. Does not wait for another holder.
     fn verify(&self, data_dir: &Path, deep: bool) -> BoxFuture<'_, Result<Value, OpenError>>;
 
+    /// Says what a repair would do, and changes nothing; returns the JSON of `repair --dry-run`.
+    /// Does not wait for another holder.
+    fn repair_plan(&self, data_dir: &Path) -> BoxFuture<'_, Result<Value, OpenError>>;
+
     /// Makes a store in `store.data_dir`, which holds none yet, out of a backup.
-    /// Returns the JSON of `restore`.
+    /// With `dry_run` it only checks that it could. Returns the JSON of `restore`.
     fn restore(
         &self,
         store: StoreOptions,
         file: &Path,
         same_identity: bool,
+        dry_run: bool,
     ) -> BoxFuture<'_, Result<Value, OpenError>>;
 }
 
@@ -134,18 +139,33 @@ impl Host for Local {
         }))
     }
 
+    fn repair_plan(&self, data_dir: &Path) -> BoxFuture<'_, Result<Value, OpenError>> {
+        let dir = data_dir.to_path_buf();
+        Box::pin(blocking(move || {
+            let report = kdelta::host::verify::verify(&dir, false).map_err(refused)?;
+            Ok(report.repair_plan())
+        }))
+    }
+
     fn restore(
         &self,
         store: StoreOptions,
         file: &Path,
         same_identity: bool,
+        dry_run: bool,
     ) -> BoxFuture<'_, Result<Value, OpenError>> {
+        use kdelta::host::backup;
         let file = file.to_path_buf();
         Box::pin(blocking(move || {
-            let report = kdelta::host::backup::restore(&store.data_dir, &file, same_identity)
+            let outcome = if dry_run {
+                backup::would_restore(&store.data_dir, &file)
+            } else {
+                let made = backup::restore(&store.data_dir, &file, same_identity);
+                made.map(|report| report.json())
+            };
+            outcome
                 .map_err(|error| Failure::other(error.to_string()).hint(error.hint()))
-                .map_err(OpenError::Failed)?;
-            Ok(report.json())
+                .map_err(OpenError::Failed)
         }))
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn main(host: &dyn Host) -> ExitCode {
         stdin: Box::new(std::io::stdin()),
         stdout: Box::new(BufWriter::new(std::io::stdout())),
         stderr: Box::new(std::io::stderr()),
+        stdin_terminal: std::io::stdin().is_terminal(),
         stdout_terminal: std::io::stdout().is_terminal(),
         stderr_terminal: std::io::stderr().is_terminal(),
         colour,
@@ -120,6 +121,7 @@ fn start(
     let outcome = runtime.block_on(async {
         let signals = if process { signals()? } else { watch::channel(None).1 };
         let mut context = Context::new(host, settings, console, cli.globals.json, signals);
+        context.yes = cli.globals.yes;
         let outcome = interruptible(&mut context, cli.command).await;
         let closed = tokio::time::timeout(CLOSE_PATIENCE, context.close()).await;
         let closed = closed.unwrap_or_else(|_| {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{Peers, PeersAction, Space, Sync, Ticket};
 use super::client::{Call, encode};
 use super::connect;
+use super::console::counted;
 use super::context::{Context, checked};
 use super::data::short;
 use super::failure::{Exit, Failure};
@@ -71,16 +72,41 @@ pub(crate) async fn peers(context: &mut Context<'_>, args: Peers) -> Result<Exit
         }
         PeersAction::Remove { peer, dry_run } => {
             let replica = checked_replica(&peer)?;
-            if dry_run {
-                let would = json!({"dry_run": true, "replica": replica}).to_string();
-                let text = format!("would remove {}", short(&replica));
-                context.console.line(if context.json { &would } else { &text })?;
-                return Ok(Exit::Ok);
-            }
             let call = Call::new(Method::DELETE, format!("/v1/peers/{replica}"));
+            if dry_run {
+                return would_remove(context, call.flag("dry_run", true)).await;
+            }
+            let question = format!("remove {} and end its spaces' tickets", short(&replica));
+            context.console.confirm(&question, context.yes)?;
             said(context, call, &format!("removed {}", short(&replica))).await
         }
     }
+}
+
+/// Says what a removal of a peer would do.
+async fn would_remove(context: &mut Context<'_>, call: Call) -> Result<Exit, Failure> {
+    #[derive(Deserialize)]
+    struct Would {
+        replica: String,
+        known: bool,
+        spaces: Vec<Value>,
+        tickets: u64,
+    }
+    let answer = context.call(call).await?;
+    if context.json {
+        return context.print(&answer);
+    }
+    let would: Would = answer.read()?;
+    let peer = short(&would.replica);
+    context.console.line(&match would.known {
+        true => format!(
+            "would remove {peer} from {} and end {}",
+            counted(would.spaces.len() as u64, "space"),
+            counted(would.tickets, "ticket")
+        ),
+        false => format!("would do nothing: {peer} is no peer"),
+    })?;
+    Ok(Exit::Ok)
 }
 
 /// Sends `call` and prints its JSON, or `text` for people.

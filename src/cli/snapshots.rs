@@ -337,7 +337,7 @@ fn tags_peers_and_spaces_are_managed() {
             "tag delete v1",
             "peers",
             &format!("peers add {BOB}@192.0.2.7:7440"),
-            &format!("peers remove {BOB} --json"),
+            &format!("peers remove {BOB} --yes --json"),
             "peers add bob",
             "space list",
             "space create team",
@@ -376,7 +376,7 @@ fn tags_peers_and_spaces_are_managed() {
     > POST /v1/peers content-type=application/json {"replica":"b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb","space":"default","address":"192.0.2.7:7440"}
     admitted b0bb0bb0bb0b
     exit 0
-    $ peers remove b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb --json
+    $ peers remove b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb --yes --json
     > DELETE /v1/peers/b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb
     {"replica":"b"}
     exit 0

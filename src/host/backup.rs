@@ -180,18 +180,9 @@ impl Replica {
 /// [`BackupError`].
 pub fn restore(dir: &Path, path: &Path, same_identity: bool) -> Result<BackupReport, BackupError> {
     let file_error = |source| BackupError::File { path: path.to_path_buf(), source };
-    // Nothing is made of a file that is not whole.
-    let mut input = Input::open(path).map_err(file_error)?;
-    while input.frame()?.is_some() {}
-    input.finish()?;
-    let mut input = Input::open(path).map_err(file_error)?;
-    let head = input.frame()?.ok_or(CodecError::Truncated)?;
-    let (seed, spaces) = read_head(&head)?;
+    let (mut input, (seed, spaces), _) = checked(dir, path)?;
     if !dir.exists() {
         super::make_private_dir(dir).map_err(file_error)?;
-    }
-    if dir.join("log").exists() || dir.join(super::identity::FILE_NAME).exists() {
-        return Err(BackupError::Occupied(dir.to_path_buf()));
     }
     {
         let lock = Lock::acquire(dir, Duration::ZERO)?;
@@ -215,6 +206,33 @@ pub fn restore(dir: &Path, path: &Path, same_identity: bool) -> Result<BackupRep
     report.replica = replica.id().to_string();
     report.bytes = input.bytes;
     Ok(report)
+}
+
+/// Says what [`restore`] would make, and changes nothing.
+///
+/// # Errors
+/// As for [`restore`], as far as can be told before.
+pub fn would_restore(dir: &Path, path: &Path) -> Result<Value, BackupError> {
+    let (_, (_, spaces), bytes) = checked(dir, path)?;
+    let spaces: Vec<&str> = spaces.iter().map(|(_, name)| name.as_str()).collect();
+    let (dir, file) = (dir.to_string_lossy(), path.to_string_lossy());
+    Ok(json!({"dry_run": true, "data_dir": dir, "file": file, "bytes": bytes, "spaces": spaces}))
+}
+
+/// Opens a backup that is whole, for a directory that holds no store; its head is read.
+fn checked(dir: &Path, path: &Path) -> Result<(Input, Head, u64), BackupError> {
+    let file_error = |source| BackupError::File { path: path.to_path_buf(), source };
+    // Nothing is made of a file that is not whole.
+    let mut input = Input::open(path).map_err(file_error)?;
+    while input.frame()?.is_some() {}
+    input.finish()?;
+    let bytes = input.bytes;
+    if dir.join("log").exists() || dir.join(super::identity::FILE_NAME).exists() {
+        return Err(BackupError::Occupied(dir.to_path_buf()));
+    }
+    let mut input = Input::open(path).map_err(file_error)?;
+    let head = input.frame()?.ok_or(CodecError::Truncated)?;
+    Ok((input, read_head(&head)?, bytes))
 }
 
 fn fill(

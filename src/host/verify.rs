@@ -1,5 +1,6 @@
 //! Reads a store's files as they lie there, and names all that is wrong; changes none.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,26 @@ impl Report {
                 "truncated_bytes": v.torn_bytes,
             },
             "problems": problems,
+        })
+    }
+}
+
+impl Report {
+    /// Returns what a repair would do: which files it would replace with what peers hold, which
+    /// it would build anew, and whom the damage concerns.
+    pub fn repair_plan(&self) -> Value {
+        let problems = &self.verified.problems;
+        let files = |derived: bool| -> BTreeSet<&str> {
+            let wanted = problems.iter().filter(|problem| (problem.kind == "derived") == derived);
+            wanted.map(|problem| problem.file.as_str()).collect()
+        };
+        let affected: BTreeSet<&String> = problems.iter().flat_map(|p| &p.affected).collect();
+        json!({
+            "dry_run": true,
+            "ok": problems.is_empty(),
+            "would_replace": files(false),
+            "would_rebuild": files(true),
+            "affected": affected,
         })
     }
 }

@@ -214,13 +214,15 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// All files of a folder, with their bytes, by name.
+/// All files of a store, with their bytes, by name; but for the lock, which names its last holder.
 pub(crate) fn files_of(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut files = std::collections::BTreeMap::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files.extend(files_of(&path));
+        } else if path.ends_with("lock") {
+            continue;
         } else if let Ok(bytes) = std::fs::read(&path) {
             files.insert(path, bytes);
         }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::problem::{Kind, Problem};
 use super::request::Match;
 use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
@@ -199,6 +201,23 @@ impl Backend {
 
     pub(super) fn peers_remove(&self, id: ReplicaId) -> Result<(), Problem> {
         self.replica.peers_remove(id).map_err(node_problem)
+    }
+
+    /// Says what [`peers_remove`](Self::peers_remove) would do.
+    pub(super) fn would_remove(&self, id: ReplicaId) -> Result<Value, Problem> {
+        self.read(|store| {
+            let local = store.local();
+            let known = local.peers.iter().find(|peer| peer.replica == id);
+            let spaces = known.map(|peer| peer.admitted.clone()).unwrap_or_default();
+            let tickets = local.tickets.iter().filter(|ticket| spaces.contains(&ticket.space));
+            Ok(json!({
+                "dry_run": true,
+                "replica": id.to_string(),
+                "known": known.is_some(),
+                "spaces": spaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "tickets": tickets.count(),
+            }))
+        })
     }
 
     pub(super) fn ticket(

@@ -105,9 +105,30 @@ pub(super) async fn put(
 /// `DELETE /v1/spaces/{space}/keys/{key}`
 pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
     let key = ask.key()?;
+    if ask.query.flag("dry_run")? {
+        return would_delete(&api, ask.space, key).await;
+    }
     let condition = condition(&headers, &mut ask)?;
     let ops = vec![KeyOp { key: key.clone(), op: Op::Delete, retype: false, expect: None }];
     write_one(&api, &headers, ask.space, key, condition, Line { ops, ..Line::default() }).await
+}
+
+/// Says what a delete would remove.
+async fn would_delete(api: &Api, space: String, key: Key) -> Answer {
+    let of = key.clone();
+    let view = api
+        .run(move |backend| {
+            let space = backend.space(&space)?;
+            backend.read(|store| store.get(&space, &of, None))
+        })
+        .await?;
+    let view = view.ok_or_else(|| no_key(&key))?;
+    json(&serde_json::json!({
+        "dry_run": true,
+        "key": key.as_str(),
+        "version": view.version.to_string(),
+        "live": view.conflicts.len() + 1,
+    }))
 }
 
 /// `POST /v1/spaces/{space}/ops/{key}`

@@ -278,7 +278,7 @@ pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
     json(&known)
 }
 
-/// `DELETE /v1/peers` `{"replica"}` or `?replica=`
+/// `DELETE /v1/peers?dry_run=` `{"replica"}` or `?replica=`
 pub(super) async fn remove_peer(State(api): State<Api>, mut query: Query, body: Body) -> Answer {
     let named = query.text("replica");
     let given = Given::of(body).await?;
@@ -288,19 +288,24 @@ pub(super) async fn remove_peer(State(api): State<Api>, mut query: Query, body: 
         None => needed(members.text("replica")?, "replica")?,
     };
     members.nothing_left("the request", "replica")?;
-    remove(&api, &replica).await
+    remove(&api, &replica, query.flag("dry_run")?).await
 }
 
-/// `DELETE /v1/peers/{replica}`
+/// `DELETE /v1/peers/{replica}?dry_run=`
 pub(super) async fn remove_peer_named(
     State(api): State<Api>,
     axum::extract::Path(replica): axum::extract::Path<String>,
+    mut query: Query,
 ) -> Answer {
-    remove(&api, &replica).await
+    remove(&api, &replica, query.flag("dry_run")?).await
 }
 
-async fn remove(api: &Api, replica: &str) -> Answer {
+async fn remove(api: &Api, replica: &str, dry_run: bool) -> Answer {
     let replica = replica_of(replica)?;
+    if dry_run {
+        let would = api.run(move |backend| backend.would_remove(replica)).await?;
+        return json(&would);
+    }
     api.run(move |backend| backend.peers_remove(replica)).await?;
     json(&value!({"replica": replica.to_string(), "removed": true}))
 }

@@ -18,14 +18,19 @@ pub(super) async fn verify(State(api): State<Api>, mut query: Query) -> Answer {
     json(&report.json())
 }
 
-/// `POST /v1/repair` `{"from":[TICKET|ID@ADDR|ID…]}`
-pub(super) async fn repair(State(api): State<Api>, _: Query, body: Body) -> Answer {
+/// `POST /v1/repair?dry_run=` `{"from":[TICKET|ID@ADDR|ID…]}`
+pub(super) async fn repair(State(api): State<Api>, mut query: Query, body: Body) -> Answer {
+    let dry_run = query.flag("dry_run")?;
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let from = members.texts("from")?.unwrap_or_default();
     members.nothing_left("the request", "from")?;
     let targets = from.into_iter().map(|peer| target(Some(peer)));
     let targets: Vec<SyncTarget> = targets.collect::<Result<_, _>>()?;
+    if dry_run {
+        let report = api.run(|backend| backend.verify(false)).await?;
+        return json(&report.repair_plan());
+    }
     let done = api.run(move |backend| backend.repair(targets)).await?;
     let unreached = !done.peers.is_empty()
         && done.peers.iter().all(|peer| !peer.in_sync)

@@ -126,8 +126,9 @@ fn make(
 }
 
 /// `DELETE /v1/spaces/{space}/tags/{name}`
-pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, ask: Ask) -> Answer {
+pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
     let name = ask.name("a tag's name")?;
+    let dry_run = ask.query.flag("dry_run")?;
     let durability = request::durability(&headers)?;
     let request_id = request_id(&headers, None)?;
     let (space, of) = (ask.space, name.clone());
@@ -139,10 +140,17 @@ pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, ask: Ask)
             if !repeats && known.is_none_or(|tag| tag.target.is_none()) {
                 return Err(no_tag(&of));
             }
+            if dry_run {
+                return Ok(None);
+            }
             let tag = Some(Tag::Delete { name: of });
-            backend.write(Write { space, tag, request_id, ..Write::default() }, durability)
+            let write = Write { space, tag, request_id, ..Write::default() };
+            backend.write(write, durability).map(Some)
         })
         .await?;
+    let Some(committed) = committed else {
+        return json(&serde_json::json!({"dry_run": true, "name": name}));
+    };
     let commit = Committed::new(&committed.written, committed.durable);
     json(&Deleted { name, deleted: true, commit })
 }
