@@ -163,9 +163,13 @@ impl Host for Local {
                 let made = backup::restore(&store.data_dir, &file, same_identity);
                 made.map(|report| report.json())
             };
-            outcome
-                .map_err(|error| Failure::other(error.to_string()).hint(error.hint()))
-                .map_err(OpenError::Failed)
+            outcome.map_err(|error| {
+                let (message, hint) = (error.to_string(), error.hint());
+                let full = error.is_refusal();
+                let (code, exit) =
+                    if full { ("limit", Exit::Limit) } else { ("other", Exit::Other) };
+                OpenError::Failed(Failure::new(code, exit, message).hint(hint))
+            })
         }))
     }
 }

@@ -19,6 +19,7 @@ use super::replica::{OpenError, OpenOptions, Replica};
 use crate::engine::base::{CodecError, Reader, Sha256Stream, SpaceId, Writer};
 use crate::engine::event::{ForkError, ForkProof};
 use crate::engine::limits;
+use crate::engine::log::LogError;
 use crate::engine::store::{InsertError, LocalSpace, ReadError, Run, Serving, WriteError};
 
 /// What a backup or a restore moved.
@@ -89,6 +90,23 @@ pub enum BackupError {
 }
 
 impl BackupError {
+    /// Tells whether no space is left for a file, or none may be written there.
+    pub fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Self::File { source, .. } => matches!(
+                source.kind(),
+                StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem
+            ),
+            Self::Write(WriteError::Log(error)) => {
+                matches!(error, LogError::Full(_) | LogError::ReadOnly(_) | LogError::Stalled(_))
+            }
+            Self::Write(WriteError::Disk(error)) => error.is_refusal(),
+            Self::Write(WriteError::TakenBack(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Returns what to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -389,6 +407,19 @@ mod tests {
         let restored = Replica::open(home.path().join("to")).unwrap();
         let hash = |replica: &Replica| replica.read(|store| store.value_hash(&space)).unwrap();
         assert_eq!(hash(&restored), hash(&replica));
+    }
+
+    #[test]
+    fn a_commit_larger_than_a_chunk_is_restored() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::open(home.path().join("from")).unwrap();
+        let text = format!("\"{}\"", "x".repeat(3 << 20));
+        replica.put("large", &text).unwrap();
+        let (file, to) = (home.path().join("backup"), home.path().join("to"));
+        replica.backup(&file).unwrap();
+        restore(&to, &file, false).unwrap();
+        let restored = Replica::open(&to).unwrap();
+        assert_eq!(restored.get("large").unwrap(), replica.get("large").unwrap());
     }
 
     #[test]

@@ -250,9 +250,10 @@ impl Backend {
     }
 
     pub(super) fn backup(&self, path: &Path) -> Result<BackupReport, Problem> {
-        self.replica
-            .backup(path)
-            .map_err(|error| Problem::new(Kind::Other, error.to_string()).hint(error.hint()))
+        self.replica.backup(path).map_err(|error| {
+            let kind = if error.is_refusal() { Kind::Full } else { Kind::Other };
+            Problem::new(kind, error.to_string()).hint(error.hint())
+        })
     }
 }
 

@@ -63,9 +63,18 @@ impl<D: Disk + Clone> Store<D> {
     /// Ends the store in order: everything durable, and the next open finds nothing to replay.
     ///
     /// # Errors
-    /// The log's; what is durable stays so.
+    /// The log's, if something is not durable; what is durable stays so.
     pub fn close(&mut self) -> Result<(), WriteError> {
         self.sync()?;
+        match self.leave_marks() {
+            // All is durable; the next open has more to do, that is all.
+            Err(WriteError::Log(LogError::Full(_) | LogError::ReadOnly(_))) => Ok(()),
+            left => left,
+        }
+    }
+
+    /// Spares the next open work: seals what is long, and marks the end.
+    fn leave_marks(&mut self) -> Result<(), WriteError> {
         if self.log.active_bytes() > SEAL_AT_CLOSE_BYTES {
             self.seal().map_err(WriteError::from)?;
         }
