@@ -9,10 +9,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Home, signal, wait};
+use common::{Dice, Home, count, signal, wait};
 use serde_json::json;
 
-/// How often a node is killed.
+/// How often a node is killed; `KDELTA_TEST_KILLS` sets another count.
 const ROUNDS: u64 = 25;
 /// How many write at the same time.
 const WRITERS: u64 = 3;
@@ -21,8 +21,8 @@ const WRITERS: u64 = 3;
 fn what_was_acknowledged_survives_a_kill() {
     let home = Home::new();
     let mut acknowledged = BTreeMap::new();
-    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
-    for round in 0..ROUNDS {
+    let mut dice = Dice(count("KDELTA_TEST_SEED", 0x9e37_79b9_7f4a_7c15));
+    for round in 0..count("KDELTA_TEST_KILLS", ROUNDS) {
         let node = home.serve("a", &[]);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -36,7 +36,7 @@ fn what_was_acknowledged_survives_a_kill() {
                                 break;
                             }
                             let key = format!("w{writer}/{number}");
-                            let value = format!("{round:03}.{number}");
+                            let value = format!("{round:04}.{number}");
                             let words = ["put", &key, &value, "--string", "--wait", "0s"];
                             if home.run("a", &words).status.success() {
                                 done.push((key, value));
@@ -46,10 +46,7 @@ fn what_was_acknowledged_survives_a_kill() {
                     })
                 })
                 .collect();
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            std::thread::sleep(Duration::from_millis(20 + seed % 80));
+            std::thread::sleep(Duration::from_millis(20 + dice.below(80)));
             node.kill();
             stop.store(true, Ordering::Relaxed);
             for writer in writers {
