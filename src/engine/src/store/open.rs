@@ -215,7 +215,9 @@ impl<D: Disk + Clone> Store<D> {
         let base_ms = self.base_ms_of(number)?;
         let named = self.take_names(number);
         let before = self.asides.len();
-        let tips: Vec<Vec<Tip>> = self.tables.iter().map(SpaceTable::frontier).collect();
+        let lossy = !self.blind.is_empty() || found.iter().any(Result::is_err);
+        let tables = self.tables.iter().filter(|_| lossy);
+        let tips: Vec<Vec<Tip>> = tables.map(SpaceTable::frontier).collect();
         for item in found {
             let (position, record) = match item {
                 Ok(record) => record,
@@ -246,9 +248,12 @@ impl<D: Disk + Clone> Store<D> {
     /// Takes the names of logs from a segment's sidecar where that is not used otherwise; tells
     /// whether it has one.
     fn take_names(&mut self, number: u64) -> bool {
+        if self.distrusted.is_none() {
+            return false;
+        }
         let mut segments = self.log.segments().into_iter();
         let sealed = segments.find(|segment| segment.number == number && segment.sealed);
-        let names = sealed.filter(|_| self.distrusted.is_some()).and_then(|segment| {
+        let names = sealed.and_then(|segment| {
             let sealed = Sealed::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
             sealed.dictionary().ok()
         });
