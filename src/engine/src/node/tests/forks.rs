@@ -275,7 +275,7 @@ fn commits_stop_counting_and_count_again() {
     };
     let side = world.nodes[twin].store().fork_side(&space, &fork.0, fork.1).unwrap();
     let proof = world.nodes[1].store().prove(side).unwrap();
-    assert_eq!(world.nodes[1].store().close_logs(&[proof.clone()]).unwrap(), 1);
+    assert_eq!(world.nodes[1].store().close_logs(std::slice::from_ref(&proof)).unwrap(), 1);
     world.run();
     assert!(world.show(1, "count").unwrap().contains("10"), "{:?}", world.show(1, "count"));
     assert_eq!(world.show(1, "reg").as_deref(), Some("1"));
