@@ -312,8 +312,9 @@ impl Replica {
     pub fn close(self) -> Result<(), WriteError> {
         self.stop_net();
         let mut state = locked(&self.shared.state);
-        while state.syncing {
-            state = self.shared.wait(state);
+        // What a buffered write left to be synced comes first: the log syncs one thing at a time.
+        while state.syncing || state.due.is_some() {
+            state = if state.syncing { self.shared.wait(state) } else { self.shared.lead(state) };
         }
         if state.closed {
             return Ok(());
