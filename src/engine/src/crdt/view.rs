@@ -182,6 +182,12 @@ impl State {
 }
 
 impl View {
+    /// Estimates the memory in use, in bytes; payloads are counted though states may share them.
+    pub fn bytes(&self) -> usize {
+        let conflicts = self.conflicts.iter().map(|c| size_of::<Conflict>() + c.value.bytes());
+        size_of::<Self>() + self.value.bytes() + conflicts.sum::<usize>()
+    }
+
     /// Returns the digest that stands for `key` in a space's value hash.
     ///
     /// It covers key, type, live events and value, so two replicas have equal digests exactly if
@@ -208,6 +214,22 @@ impl Value {
             Type::Register | Type::Set | Type::Counter => {
                 Self::Json(Json::checked(Arc::clone(&event.payload)))
             }
+        }
+    }
+
+    /// Estimates the memory in use, in bytes, the enum itself apart.
+    fn bytes(&self) -> usize {
+        const POINTER_BYTES: usize = 32;
+        let json = |json: &Json| json.as_bytes().len() + POINTER_BYTES;
+        match self {
+            Self::Json(value) => json(value),
+            Self::Bytes(bytes) => bytes.len() + POINTER_BYTES,
+            Self::Counter(_) | Self::Overflow(_) => 0,
+            Self::Set(elements) => elements.iter().map(json).sum(),
+            Self::Map(fields) => fields
+                .iter()
+                .map(|(name, value)| name.len() + 2 * POINTER_BYTES + json(value))
+                .sum(),
         }
     }
 

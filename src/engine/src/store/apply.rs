@@ -134,8 +134,8 @@ impl<D: Disk + Clone> Store<D> {
         for (index, event) in (0_u16..).zip(commit.events()) {
             let Some(key) = event.key() else { continue };
             let row = table_key(space_ix, Namespace::Key, key.as_bytes());
-            let Some(mut state) = self.cache.take(&row).or_else(|| self.before(space_ix, &row))
-            else {
+            let cached = self.cache.take(&commit.space(), &key, &row);
+            let Some(mut state) = cached.or_else(|| self.before(space_ix, &row)) else {
                 continue;
             };
             let Some(table) = self.tables.get(space_ix) else { continue };
@@ -153,6 +153,7 @@ impl<D: Disk + Clone> Store<D> {
                 self.cache.insert(row, state);
             }
         }
+        self.cache.published();
     }
 
     /// Returns the state of a row before the one commit of the growing segment that touches it.

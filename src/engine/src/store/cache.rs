@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Mirror;
+use crate::base::{Key, SpaceId};
 use crate::crdt::State;
 use crate::event::compact::Loose;
 use crate::log::Position;
@@ -13,6 +15,8 @@ use crate::log::Position;
 /// A bounded map from table keys to states.
 #[derive(Debug)]
 pub(crate) struct Cache {
+    /// Who is told of every state that changes.
+    pub(crate) mirror: Option<Arc<dyn Mirror>>,
     young: BTreeMap<Vec<u8>, Arc<State>>,
     old: BTreeMap<Vec<u8>, Arc<State>>,
     young_bytes: usize,
@@ -26,7 +30,15 @@ impl Cache {
     /// Makes an empty cache that holds about `budget_bytes`.
     pub(crate) fn new(budget_bytes: usize) -> Self {
         let (young, old) = (BTreeMap::new(), BTreeMap::new());
-        Self { young, old, young_bytes: 0, budget_bytes }
+        Self { mirror: None, young, old, young_bytes: 0, budget_bytes }
+    }
+
+    /// Forgets all states: any of them may have changed.
+    pub(crate) fn clear(&mut self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.cleared();
+        }
+        (self.young, self.old, self.young_bytes) = Default::default();
     }
 
     /// Returns the state of a row, if it is here.
@@ -54,14 +66,26 @@ impl Cache {
         }
     }
 
-    /// Takes a state out, to be changed and put back.
-    pub(crate) fn take(&mut self, row: &[u8]) -> Option<Arc<State>> {
+    /// Takes the state of a key's row out, to be changed and put back.
+    ///
+    /// Whoever changed all that belongs together calls [`published`](Self::published) then.
+    pub(crate) fn take(&mut self, space: &SpaceId, key: &Key, row: &[u8]) -> Option<Arc<State>> {
+        if let Some(mirror) = &self.mirror {
+            mirror.changed(space, key);
+        }
         if let Some(state) = self.young.remove(row) {
             let bytes = row.len() + state.bytes() + ENTRY_BYTES;
             self.young_bytes = self.young_bytes.saturating_sub(bytes);
             return Some(state);
         }
         self.old.remove(row)
+    }
+
+    /// Ends a change of states that belong together.
+    pub(crate) fn published(&self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.published();
+        }
     }
 }
 

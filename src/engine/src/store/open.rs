@@ -117,7 +117,7 @@ impl<D: Disk + Clone> Store<D> {
         self.tables.clear();
         self.tail = Tail::default();
         self.sealed.clear();
-        self.cache = Cache::new(self.options.memory_bytes / 2);
+        self.cache.clear();
         self.recent = RefCell::new(Recent::new(self.options.memory_bytes / 16));
         self.asides.clear();
         self.blind.clear();

@@ -31,6 +31,10 @@ impl<D: Disk + Clone> Store<D> {
             self.local = before;
             return Err(error);
         }
+        if self.local.spaces != before.spaces {
+            // Whoever keeps a copy may have kept what a name stood for, too.
+            self.cache.clear();
+        }
         Ok(outcome)
     }
 
