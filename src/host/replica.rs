@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::disk::FileDisk;
+use super::hot::Hot;
 use super::identity::{Identity, IdentityError};
 use super::lock::{Lock, LockError};
 use super::net::Net;
@@ -20,7 +21,7 @@ use crate::engine::base::{ReplicaId, Rng, SpaceId};
 use crate::engine::event::KeyPair;
 use crate::engine::log::{Disk as _, Position, SyncTicket};
 use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
-use crate::engine::store::{self, Store, Write, WriteError, Written};
+use crate::engine::store::{self, Mirror as _, Store, Write, WriteError, Written};
 
 pub use super::backup::BackupReport;
 pub use super::peers::{NodeError, PeerStatus, Status, SyncReport, SyncTarget};
@@ -109,6 +110,8 @@ pub struct Recovered {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
+    /// What readers look at first; the engine keeps it exact.
+    pub(super) hot: Arc<Hot>,
     pub(super) changed: Condvar,
     pub(super) disk: Disk,
     pub(super) dir: PathBuf,
@@ -175,7 +178,10 @@ impl Replica {
             store::Options { memory_bytes, segment_bytes: SEGMENT_BYTES, place: Some(place) };
         let key = KeyPair::from_seed(*identity.seed());
         let now = clock::now();
-        let (store, opened) = Store::open(Arc::clone(&disk), key, rng.bytes(), now, store_options)?;
+        let hot = Arc::new(Hot::new(memory_bytes / HOT_SHARE));
+        let (mut store, opened) =
+            Store::open(Arc::clone(&disk), key, rng.bytes(), now, store_options)?;
+        store.set_mirror(Arc::<Hot>::clone(&hot));
         let recovered = Recovered {
             clean: opened.recovery.clean,
             replayed_events: opened.replayed_events,
@@ -197,6 +203,7 @@ impl Replica {
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
+            hot,
             changed: Condvar::new(),
             disk,
             dir,
@@ -205,17 +212,7 @@ impl Replica {
             recovered,
             lock,
         });
-        let background = Arc::downgrade(&shared);
-        std::thread::Builder::new()
-            .name("kdelta-engine".into())
-            .spawn(move || {
-                while let Some(shared) = background.upgrade() {
-                    if !shared.step() {
-                        return;
-                    }
-                }
-            })
-            .map_err(|error| OpenError::System(error.to_string()))?;
+        shared.start().map_err(|error| OpenError::System(error.to_string()))?;
         Ok(Self { shared })
     }
 
@@ -320,6 +317,7 @@ impl Replica {
             return Ok(());
         }
         state.closed = true;
+        self.shared.hot.cleared();
         let closed = state.node.store().close();
         drop(state);
         // Other handles may live on, and nothing is written any more.
@@ -330,12 +328,25 @@ impl Replica {
 }
 
 impl State {
-    fn check_open(&self) -> Result<(), WriteError> {
+    pub(super) fn check_open(&self) -> Result<(), WriteError> {
         if self.closed { Err(WriteError::Closed) } else { Ok(()) }
     }
 }
 
 impl Shared {
+    /// Starts the thread in the background; it ends with the last handle.
+    fn start(self: &Arc<Self>) -> std::io::Result<()> {
+        let background = Arc::downgrade(self);
+        let run = move || {
+            while let Some(shared) = background.upgrade() {
+                if !shared.step() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("kdelta-engine".into()).spawn(run).map(drop)
+    }
+
     /// Takes one input of the network.
     pub(super) fn input(&self, input: Input) {
         let mut state = locked(&self.state);
@@ -487,6 +498,8 @@ pub(super) fn agent() -> String {
 const AHEAD_BYTES_MAX: u32 = 16 << 20;
 /// At how many bytes a segment is sealed.
 const SEGMENT_BYTES: u32 = 8 << 20;
+/// The part of the memory budget that what hot keys show may take: one in so many.
+const HOT_SHARE: usize = 8;
 /// The least memory budget.
 const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// After how long without a write the log says what is durable.

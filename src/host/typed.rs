@@ -3,6 +3,8 @@
 //! Thin helpers over [`Replica::write`] and [`Replica::read`], which do everything these do not:
 //! conditions, other spaces, notes and request ids. Writes are durable on return.
 
+use std::sync::Arc;
+
 use super::replica::{Committed, Durability, Replica};
 use crate::engine::base::{Key, KeyError, SpaceId};
 use crate::engine::crdt::{Json, JsonError, Op, View};
@@ -32,6 +34,9 @@ impl Replica {
     /// # Errors
     /// [`CallError::Write`] if it cannot be made.
     pub fn default_space(&self) -> Result<SpaceId, CallError> {
+        if let Some(space) = self.hot_default_space() {
+            return Ok(space);
+        }
         Ok(self.space("default", true)?.ok_or(ReadError::UnknownSpace)?)
     }
 
@@ -76,13 +81,27 @@ impl Replica {
         Ok(self.write(write, Durability::Local)?)
     }
 
-    /// Returns what a key shows now; none if nothing is live.
+    /// Returns what a key shows now; none if nothing is live. Costs as [`Replica::view`] does.
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn get(&self, key: &str) -> Result<Option<View>, CallError> {
+    pub fn get(&self, key: &str) -> Result<Option<Arc<View>>, CallError> {
+        if let Some(view) = self.hot_view(key) {
+            return Ok(Some(view));
+        }
         let (space, key) = (self.default_space()?, Key::new(key)?);
-        Ok(self.read(|store| store.get(&space, &key, None))?)
+        Ok(self.view(&space, &key)?)
+    }
+
+    /// Returns what several keys show at one moment, in the order of `keys`: of every batch all is
+    /// seen, or nothing. Costs as [`Replica::views`] does.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Arc<View>>>, CallError> {
+        let space = self.default_space()?;
+        let keys = keys.iter().map(|key| Key::new(key)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.views(&space, &keys)?)
     }
 
     /// Returns what a key showed at an earlier point.

@@ -14,6 +14,7 @@ use super::problem::{Kind, Problem};
 use super::request::Match;
 use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
 use crate::engine::causal::VersionVector;
+use crate::engine::crdt::View;
 use crate::engine::log::Position;
 use crate::engine::store::sidecar::SidecarError;
 use crate::engine::store::{self, Expect, ReadError, Write};
@@ -98,6 +99,22 @@ impl Backend {
         })?)
     }
 
+    /// Returns what a key shows, now or at an earlier version.
+    pub(super) fn view(
+        &self,
+        space: &SpaceId,
+        key: &Key,
+        at: Option<&VersionVector>,
+    ) -> Result<Option<Arc<View>>, Problem> {
+        if at.is_none() && !self.degraded {
+            match self.replica.view(space, key) {
+                Err(ReadError::Sidecar(_)) => {}
+                read => return Ok(read?),
+            }
+        }
+        Ok(self.read(|store| store.get(space, key, at))?.map(Arc::new))
+    }
+
     /// Returns the calls with reads that answer, or do not, with what is left of what is damaged.
     pub(super) fn degraded(&self, degraded: bool) -> Self {
         Self { degraded, replica: self.replica.clone(), partial: Arc::default() }
@@ -170,7 +187,7 @@ impl Backend {
             None => Ok(None),
             Some(Match::Expect(expect)) => Ok(Some(expect)),
             // Whatever is there now must still be there when it is written.
-            Some(Match::Exists) => match self.read(|store| store.get(space, key, None))? {
+            Some(Match::Exists) => match self.view(space, key, None)? {
                 Some(view) => Ok(Some(Expect::Context(view.context))),
                 None => Err(Problem::new(Kind::Precondition, format!("{key} holds nothing"))),
             },

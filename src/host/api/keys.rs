@@ -40,7 +40,7 @@ pub(super) async fn get(State(api): State<Api>, headers: HeaderMap, mut ask: Ask
             let backend = backend.degraded(degraded);
             let space = backend.space(&space)?;
             let at = backend.resolve_any(&space, at.as_deref())?;
-            let view = backend.read(|store| store.get(&space, &of, at.as_ref()))?;
+            let view = backend.view(&space, &of, at.as_ref())?;
             Ok((view, backend.is_partial()))
         })
         .await?;
@@ -196,7 +196,7 @@ fn with_context(backend: &Backend, space: &SpaceId, key: &Key, problem: Problem)
     if problem.kind() != Kind::Precondition {
         return problem;
     }
-    match backend.read(|store| store.get(space, key, None)) {
+    match backend.view(space, key, None) {
         Ok(Some(view)) => problem.with("context", hex(&view.context)),
         _ => problem,
     }
