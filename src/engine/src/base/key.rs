@@ -62,6 +62,12 @@ impl Key {
         Self::new(std::str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?)
     }
 
+    /// Tells whether `bytes` are a key.
+    pub fn is_valid(bytes: &[u8]) -> bool {
+        let length = (1..=limits::KEY_BYTES_MAX).contains(&bytes.len());
+        length && !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
+    }
+
     /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -102,5 +108,8 @@ mod tests {
         assert_eq!(Key::new(&"k".repeat(1025)), Err(KeyError::TooLong { len: 1025 }));
         assert_eq!(Key::from_bytes(b"\xff"), Err(KeyError::NotUtf8));
         assert!(Key::new(&"k".repeat(1024)).is_ok());
+        for bytes in [&b""[..], b"a\0b", b"\xff", b"a", &[b'k'; 1024], &[b'k'; 1025]] {
+            assert_eq!(Key::is_valid(bytes), Key::from_bytes(bytes).is_ok());
+        }
     }
 }

@@ -212,6 +212,25 @@ impl Event {
         }
     }
 
+    /// Tells whether the event's key is a key and has those bytes. Cheaper than making the key.
+    pub fn is_of(&self, key: &[u8]) -> bool {
+        match &self.content {
+            Content::Present { key: own, .. } => own.as_ref() == key && Key::is_valid(key),
+            Content::Erased(_) => false,
+        }
+    }
+
+    /// Returns the payload; none where [`delta`](Self::delta) gives none.
+    pub fn payload(&self) -> Option<&Arc<[u8]>> {
+        match &self.content {
+            Content::Present { key, payload, .. } => {
+                let counts = Key::is_valid(key) && payload.len() <= limits::VALUE_BYTES_MAX;
+                counts.then_some(payload)
+            }
+            Content::Erased(_) => None,
+        }
+    }
+
     /// Returns key and delta; none if the event is erased, or counts as erased because its key
     /// breaks a rule or its payload is over [`limits::VALUE_BYTES_MAX`].
     pub fn delta(&self) -> Option<(Key, Delta)> {

@@ -35,37 +35,15 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`ReadError`]; damage and trouble of the disk are told apart.
     pub fn read(&self, position: Position) -> Result<Record, ReadError> {
-        let mut walk = self.walk(position.segment).ok_or(ReadError::NotFound(position))?;
-        walk = walk.with_chunk(4096);
-        if position.offset < FIRST_OFFSET || position.offset >= walk.end() {
-            return Err(ReadError::NotFound(position));
-        }
-        let damaged = |kind| ReadError::Damaged {
-            position,
-            damage: Damage {
-                segment: position.segment,
-                file: walk.file(),
-                offset: u64::from(position.offset),
-                len: 0,
-                kind,
-            },
-        };
-        let (rotted, missing) = (damaged(DamageKind::Rotted), damaged(DamageKind::Missing));
-        let fault = |source: DiskError| match source.kind {
-            DiskErrorKind::NotFound | DiskErrorKind::PastEnd => missing,
-            _ => ReadError::Io { position, source },
-        };
-        let found = match walk.look(position.offset) {
-            Err(error) => return Err(fault(error)),
-            Ok(None) => return Err(rotted),
-            Ok(Some(found)) if !found.kind.is_callers() => {
-                return Err(ReadError::NotFound(position));
-            }
-            Ok(Some(found)) => found,
-        };
-        let body = walk.body(&found).map_err(fault)?.to_vec();
-        let next = Position { segment: position.segment, offset: found.end() };
-        Ok(Record { kind: found.kind, body, next })
+        let reader = self.reader(position.segment, RECORD_READ_BYTES);
+        reader.ok_or(ReadError::NotFound(position))?.read(position.offset)
+    }
+
+    /// Starts reading single records of a segment, about `ahead_bytes` of it at once: what lies in
+    /// the bytes that were read last costs no read. None if there is no such segment.
+    pub fn reader(&self, segment: u64, ahead_bytes: u32) -> Option<RecordReader<'_, D>> {
+        let walk = self.walk(segment)?.with_chunk(ahead_bytes);
+        Some(RecordReader { segment, walk })
     }
 
     /// Reads all records from a position on, up to [`Self::written`].
@@ -135,3 +113,52 @@ impl<D: Disk> Log<D> {
         closed.map(|entry| entry.id.place).or(active)
     }
 }
+
+/// Reads single records of one segment, in any order; cheapest in ascending order.
+#[derive(Debug)]
+pub struct RecordReader<'a, D> {
+    segment: u64,
+    walk: Walk<'a, D>,
+}
+
+impl<D: Disk> RecordReader<'_, D> {
+    /// Reads the record at an offset.
+    ///
+    /// # Errors
+    /// [`ReadError`]; damage and trouble of the disk are told apart.
+    pub fn read(&mut self, offset: u32) -> Result<Record, ReadError> {
+        let (position, walk) = (Position { segment: self.segment, offset }, &mut self.walk);
+        if position.offset < FIRST_OFFSET || position.offset >= walk.end() {
+            return Err(ReadError::NotFound(position));
+        }
+        let damaged = |kind| ReadError::Damaged {
+            position,
+            damage: Damage {
+                segment: position.segment,
+                file: walk.file(),
+                offset: u64::from(position.offset),
+                len: 0,
+                kind,
+            },
+        };
+        let (rotted, missing) = (damaged(DamageKind::Rotted), damaged(DamageKind::Missing));
+        let fault = |source: DiskError| match source.kind {
+            DiskErrorKind::NotFound | DiskErrorKind::PastEnd => missing,
+            _ => ReadError::Io { position, source },
+        };
+        let found = match walk.look(position.offset) {
+            Err(error) => return Err(fault(error)),
+            Ok(None) => return Err(rotted),
+            Ok(Some(found)) if !found.kind.is_callers() => {
+                return Err(ReadError::NotFound(position));
+            }
+            Ok(Some(found)) => found,
+        };
+        let body = walk.body(&found).map_err(fault)?.to_vec();
+        let next = Position { segment: position.segment, offset: found.end() };
+        Ok(Record { kind: found.kind, body, next })
+    }
+}
+
+/// Bytes that are read for a single record: most are smaller.
+const RECORD_READ_BYTES: u32 = 4096;

@@ -11,7 +11,7 @@ use crate::causal::Tip;
 use crate::crdt::{Applied, Delta, Stamp, State};
 use crate::event::compact::{self, Loose};
 use crate::event::{Commit, Dictionary, ForkProof, Voucher};
-use crate::log::{Disk, LogError, Position, ReadError as LogReadError, RecordKind};
+use crate::log::{Disk, LogError, Position, ReadError as LogReadError, Record, RecordKind};
 
 /// The kinds of records that the store writes.
 pub(crate) mod kinds {
@@ -272,13 +272,8 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn commit_record(&self, segment: u64, offset: u32) -> Result<(Vec<u8>, u64), ReadError> {
-        let damaged = || ReadError::Damaged(Damaged { segment, offset });
-        let record = self.log.read(Position { segment, offset }).map_err(|error| match error {
-            LogReadError::Io { source, .. } => ReadError::Disk(source),
-            _ => damaged(),
-        })?;
-        let base_ms = self.base_ms_of(segment)?;
-        if record.kind == kinds::COMMIT { Ok((record.body, base_ms)) } else { Err(damaged()) }
+        let record = self.log.read(Position { segment, offset });
+        Ok((body_of(segment, offset, record)?, self.base_ms_of(segment)?))
     }
 
     fn with_dictionary<T>(
@@ -308,5 +303,18 @@ impl<D: Disk + Clone> Store<D> {
         let Some(ix) = self.dictionary(segment)?.find(&table.id, log) else { return Ok(None) };
         let found = self.sealed_at(segment)?.sidecar.commit(ix, seq)?;
         Ok(found.map(|at| CommitPlace { segment, offset: at.offset, id: at.id }))
+    }
+}
+
+/// Returns the body of a commit's record that was read.
+pub(crate) fn body_of(
+    segment: u64,
+    offset: u32,
+    record: Result<Record, LogReadError>,
+) -> Result<Vec<u8>, ReadError> {
+    match record {
+        Ok(record) if record.kind == kinds::COMMIT => Ok(record.body),
+        Err(LogReadError::Io { source, .. }) => Err(ReadError::Disk(source)),
+        _ => Err(ReadError::Damaged(Damaged { segment, offset })),
     }
 }

@@ -202,17 +202,18 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<Vec<Found>, ReadError> {
         let mut events = Vec::new();
         let key = row.get(table_key(space_ix, Namespace::Key, b"").len()..).unwrap_or_default();
+        let mut pass = self.pass(space_ix, places);
         for offset in &places.offsets {
-            let loose = match self.read_commit(places.segment, *offset) {
+            let loose = match pass.commit(*offset) {
                 Ok(loose) => loose,
                 Err(error) => {
                     self.pass_over(error)?;
                     continue;
                 }
             };
-            let commit = self.commit_id(space_ix, &loose.log, loose.seq)?;
+            let commit = pass.id(&loose)?;
             for (index, event) in loose.events.iter().enumerate() {
-                if event.key().is_some_and(|k| k.as_bytes() == key) {
+                if event.is_of(key) {
                     let index = u16::try_from(index).map_err(|_| ReadError::UnknownEvent)?;
                     let dot = Dot { log: loose.log, seq: loose.seq, index };
                     let stamp = Stamp { hlc: loose.hlc, dot, commit };

@@ -23,6 +23,7 @@ mod mirror;
 mod names;
 mod open;
 mod overlay;
+mod pass;
 mod point;
 mod read;
 mod repair;

@@ -152,7 +152,7 @@ impl<D: Disk + Clone> Store<D> {
         Ok(HistoryEvent {
             stamp: found.stamp,
             action: found.event.skeleton.action,
-            payload: found.event.delta().map(|(_, delta)| delta.payload),
+            payload: found.event.payload().cloned(),
             parents,
             cut: matches!(supersedes, Supersedes::Cut(_)),
             meta: found.commit.meta(),

@@ -102,7 +102,12 @@ impl<D: Disk> Sidecar<D> {
     /// # Errors
     /// Any [`SidecarError`].
     pub fn commit(&self, ix: u32, seq: u64) -> Result<Option<CommitAt>, SidecarError> {
-        self.commits_between(ix, seq, seq).next().transpose()
+        self.search().find(ix, seq)
+    }
+
+    /// Starts to look up commits by number, keeping the pages that were read last.
+    pub fn search(&self) -> CommitSearch<'_, D> {
+        CommitSearch { sidecar: self, run: None, runs: None, rows: None }
     }
 
     /// Walks over the commits of the log with index `ix` from seq `from` on, ascending; seqs that
@@ -291,6 +296,38 @@ impl<D: Disk> Iterator for CommitIter<'_, D> {
             self.at = At::End;
         }
         item
+    }
+}
+
+/// Looks up commits by number: those that lie close together cost one read.
+///
+/// It holds a page of rows and one of runs at a time.
+#[derive(Debug)]
+pub struct CommitSearch<'a, D> {
+    sidecar: &'a Sidecar<D>,
+    run: Option<Run>,
+    runs: Option<Page>,
+    rows: Option<Page>,
+}
+
+impl<D: Disk> CommitSearch<'_, D> {
+    /// Finds commit `seq` of the log with index `ix`. Costs at most two reads of about 2 KiB, and
+    /// none if the one before it lies in the same run and page.
+    ///
+    /// # Errors
+    /// Any [`SidecarError`].
+    pub fn find(&mut self, ix: u32, seq: u64) -> Result<Option<CommitAt>, SidecarError> {
+        let within = |run: &Run| run.ix == ix && (run.first..run.end()).contains(&seq);
+        if !self.run.as_ref().is_some_and(within) {
+            let before = |run_ix: u32, first: u64, _| (run_ix, first) <= (ix, seq);
+            self.run = self.sidecar.last_run(&mut self.runs, before)?.map(|(_, run)| run);
+        }
+        let Some(run) = self.run.filter(within) else { return Ok(None) };
+        #[expect(clippy::cast_possible_truncation, reason = "below the run's count")]
+        let row = run.row + (seq - run.first) as u32;
+        let table = self.sidecar.rows_table();
+        let (offset, id) = table.row(&self.sidecar.source, row, &mut self.rows, parse_row)?;
+        Ok(Some(CommitAt { ix, seq, offset, id }))
     }
 }
 

@@ -27,7 +27,7 @@ mod tests;
 use crate::log::DiskError;
 
 pub use builder::Builder;
-pub use commits::{CommitAt, CommitIter, IdPrefix};
+pub use commits::{CommitAt, CommitIter, CommitSearch, IdPrefix};
 pub use entry::Entry;
 pub use filter::KeyHash;
 pub use keys::KeyIter;
