@@ -11,7 +11,7 @@ use super::request::{self, Ask, Media};
 use super::shapes::{Got, Listed, Page, Wrote};
 use super::stream::stream;
 use super::{Answer, json, render};
-use crate::engine::base::{Key, SpaceId, hex};
+use crate::engine::base::{Hash, Key, SpaceId, hex};
 use crate::engine::causal::VersionVector;
 use crate::engine::crdt::{Op, View};
 use crate::engine::event::Tag;
@@ -316,6 +316,13 @@ impl Pinned {
             None => backend.read(|store| store.version(&space))?,
         };
         Ok(Self { space, version, past })
+    }
+
+    /// Pins what is there now, and returns the digest of the commits that it is made of.
+    pub(super) fn now(backend: &Backend, space: SpaceId) -> Result<(Self, Option<Hash>), Problem> {
+        let (version, digest) =
+            backend.read(|store| Ok((store.version(&space)?, store.state_hash(&space)?)))?;
+        Ok((Self { space, version, past: false }, digest))
     }
 
     /// Calls `take` with at most `most` live keys in order, until it says that it has enough.

@@ -17,7 +17,7 @@ use super::{Answer, json};
 use crate::engine::base::{ReplicaId, SpaceId, hex};
 use crate::engine::causal::Tip;
 use crate::engine::node;
-use crate::engine::store::ReadError;
+use crate::engine::store::{ReadError, ValueHasher};
 use crate::host::replica::{PeerStatus, SyncReport, SyncTarget};
 
 /// Largest body of a request that is no write, in bytes.
@@ -69,13 +69,14 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
     let counted = || -> Result<(u64, Option<String>, String), Problem> {
         let mut keys = 0;
         let all = Range { prefix: String::new(), after: None };
-        Pinned::new(backend, id, None)?.walk(backend, all, usize::MAX, |_, _| {
+        let mut values = ValueHasher::new(&id);
+        let (pinned, state) = Pinned::now(backend, id)?;
+        pinned.walk(backend, all, usize::MAX, |key, view| {
             keys += 1;
+            values.add(key, view);
             Ok(true)
         })?;
-        let state = backend.read(|store| store.state_hash(&id))?;
-        let values = backend.read(|store| store.value_hash(&id))?;
-        Ok((keys, state.map(|state| hex(&state)), hex(&values)))
+        Ok((keys, state.map(|state| hex(&state)), hex(&values.finish())))
     };
     let (keys, state_hash, value_hash, damaged) = match counted() {
         Ok((keys, state, values)) => (Some(keys), state, Some(values), None),

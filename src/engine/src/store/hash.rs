@@ -2,7 +2,8 @@
 
 use super::tail::Namespace;
 use super::{ReadError, Store};
-use crate::base::{Hash, Sha256Stream, SpaceId, Writer};
+use crate::base::{Hash, Key, Sha256Stream, SpaceId, Writer};
+use crate::crdt::View;
 use crate::log::Disk;
 
 impl<D: Disk + Clone> Store<D> {
@@ -52,21 +53,43 @@ impl<D: Disk + Clone> Store<D> {
     /// [`ReadError`].
     pub fn value_hash(&mut self, space: &SpaceId) -> Result<Hash, ReadError> {
         let space_ix = self.space_index(space)?;
-        let mut stream = Sha256Stream::new("kdelta/values/1");
-        stream.update(&space.0);
+        let mut values = ValueHasher::new(space);
         let mut after = None;
         loop {
             let rows = self.row_page(space_ix, Namespace::Key, b"", after.as_deref(), PAGE)?;
-            let Some(last) = rows.last().cloned() else { return Ok(stream.finish()) };
+            let Some(last) = rows.last().cloned() else { return Ok(values.finish()) };
             for key in rows {
-                let Ok(key) = crate::base::Key::from_bytes(&key) else { continue };
+                let Ok(key) = Key::from_bytes(&key) else { continue };
                 let state = self.state(space, &key)?;
                 if let Some(view) = state.view() {
-                    stream.update(&view.value_entry(&key));
+                    values.add(&key, &view);
                 }
             }
             after = Some(last);
         }
+    }
+}
+
+/// Makes the digest of what all keys of a space show, for who reads them anyway.
+#[derive(Debug)]
+pub struct ValueHasher(Sha256Stream);
+
+impl ValueHasher {
+    /// Starts with no key.
+    pub fn new(space: &SpaceId) -> Self {
+        let mut stream = Sha256Stream::new("kdelta/values/1");
+        stream.update(&space.0);
+        Self(stream)
+    }
+
+    /// Adds the next live key, in the order of their bytes, and what it shows.
+    pub fn add(&mut self, key: &Key, view: &View) {
+        self.0.update(&view.value_entry(key));
+    }
+
+    /// Returns the digest: what [`Store::value_hash`] gives for the same keys.
+    pub fn finish(self) -> Hash {
+        self.0.finish()
     }
 }
 

@@ -56,6 +56,7 @@ use crate::log::{Disk, Log, Position};
 pub use chunk::{Outgoing, Run, Serving};
 use error::AppendError;
 pub use error::{Damaged, InsertError, OpenError, ReadError, WriteError};
+pub use hash::ValueHasher;
 pub use insert::Inserted;
 use load::Found;
 pub use local::{Local, LocalError, LocalPeer, LocalSpace, LocalTicket};
