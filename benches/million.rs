@@ -2,7 +2,8 @@
 //! history costs, and how much memory all of it takes.
 //!
 //! `cargo bench --bench million [-- EVENTS [MEMORY_MIB]]`. Prints one line a figure; quote ratios
-//! of one run, as machines differ.
+//! of one run, as machines differ. `-- larger [KEYS [MEMORY_MIB]]` writes about half a kibibyte a
+//! key, far more than the memory that it is given, and checks a sample of it.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kdelta::engine::base::Key;
-use kdelta::engine::crdt::Op;
+use kdelta::engine::crdt::{Op, Value};
 use kdelta::engine::store::{KeyOp, Write};
 use kdelta::host::replica::{Durability, OpenOptions, Replica};
 
@@ -26,6 +27,12 @@ fn main() -> Outcome {
         let replica = open(Path::new(&dir), 512)?;
         fill(&replica, count, count, "after")?;
         std::process::abort();
+    }
+    if first.as_deref() == Some("larger") {
+        let keys = args.next().map_or(Ok(2_000_000), |text| text.parse())?;
+        let memory_mib = args.next().map_or(Ok(128), |text| text.parse())?;
+        let dir = tempfile::tempdir()?;
+        return larger(dir.path(), keys, memory_mib);
     }
     let events: u64 = first.map_or(Ok(1_000_000), |text| text.parse())?;
     let memory_mib: usize = args.next().map_or(Ok(512), |text| text.parse())?;
@@ -67,6 +74,54 @@ fn run(dir: &Path, events: u64, memory_mib: usize) -> Outcome {
     println!("open killed  {:>10.1} ms", ms(begun.elapsed()));
     println!("peak memory  {:>10.1} MiB", peak_mib());
     replica.close()?;
+    Ok(())
+}
+
+/// Writes far more than fits into memory, and reads a sample before and after it is opened anew.
+fn larger(dir: &Path, keys: u64, memory_mib: usize) -> Outcome {
+    let replica = open(dir, memory_mib)?;
+    let space = replica.space("default", true)?.ok_or("no space")?;
+    let begun = Instant::now();
+    for first in (0..keys).step_by(8) {
+        let op = |i: u64| -> Result<KeyOp, Box<dyn Error>> {
+            let key = Key::new(&format!("key-{:011}", i.wrapping_mul(7_919) % keys))?;
+            Ok(KeyOp { key, op: Op::PutBytes(large(i)), retype: false, expect: None })
+        };
+        let ops = (first..keys.min(first + 8)).map(op).collect::<Result<_, _>>()?;
+        replica.write(Write { space, ops, ..Write::default() }, Durability::Buffered)?;
+    }
+    replica.flush()?;
+    println!("write        {:>10.0} events/s", keys as f64 / begun.elapsed().as_secs_f64());
+    println!("peak memory  {:>10.1} MiB", peak_mib());
+    sample(&replica, keys)?;
+    println!("peak memory  {:>10.1} MiB", peak_mib());
+    replica.close()?;
+    let begun = Instant::now();
+    let replica = open(dir, memory_mib)?;
+    println!("open clean   {:>10.1} ms", ms(begun.elapsed()));
+    sample(&replica, keys)?;
+    println!("peak memory  {:>10.1} MiB", peak_mib());
+    replica.close()?;
+    Ok(())
+}
+
+fn large(i: u64) -> std::sync::Arc<[u8]> {
+    let mut value = vec![b'v'; 480 + usize::try_from(i % 64).unwrap_or_default()];
+    value.splice(..8, i.to_le_bytes());
+    value.into()
+}
+
+/// Compares ten thousand keys with what was written.
+fn sample(replica: &Replica, keys: u64) -> Outcome {
+    let space = replica.space("default", true)?.ok_or("no space")?;
+    let begun = Instant::now();
+    let count = 10_000.min(keys);
+    for i in (0..count).map(|n| n.wrapping_mul(104_729) % keys) {
+        let key = Key::new(&format!("key-{:011}", i.wrapping_mul(7_919) % keys))?;
+        let view = replica.view(&space, &key)?.ok_or("a key that was written")?;
+        assert_eq!(view.value, Value::Bytes(large(i)), "{key}");
+    }
+    println!("get cold     {:>10.2} µs", ms(begun.elapsed()) * 1000.0 / count as f64);
     Ok(())
 }
 
