@@ -34,6 +34,10 @@ fn main() -> Outcome {
         let dir = tempfile::tempdir()?;
         return larger(dir.path(), keys, memory_mib);
     }
+    if first.as_deref() == Some("--history") {
+        let dir = args.next().ok_or("a directory")?;
+        return history_read(&open(Path::new(&dir), 512)?);
+    }
     let events: u64 = first.map_or(Ok(1_000_000), |text| text.parse())?;
     let memory_mib: usize = args.next().map_or(Ok(512), |text| text.parse())?;
     let dir = tempfile::tempdir()?;
@@ -57,11 +61,13 @@ fn run(dir: &Path, events: u64, memory_mib: usize) -> Outcome {
         println!("open clean   {:>10.1} ms", ms(begun.elapsed()));
         if round == 2 {
             reads(&replica, events)?;
-            history_read(&replica)?;
         }
         replica.close()?;
     }
     let me = std::env::current_exe()?;
+    // In a process of its own: none of our caches has anything, the page cache has all.
+    let read = std::process::Command::new(&me).arg("--history").arg(dir).status()?;
+    assert!(read.success(), "the history is read");
     let died = std::process::Command::new(me)
         .arg("--write-and-die")
         .arg(dir)

@@ -120,7 +120,12 @@ impl<D: Disk + Clone> Store<D> {
         name: LogId,
     ) {
         self.tail.segment = Some(position.segment);
-        self.tail.insert(position.offset, commit, name, rows(space_ix, commit));
+        let rows = rows(space_ix, commit);
+        if self.tail.is_replayed {
+            self.tail.insert_unsettled(position.offset, commit, name, rows);
+        } else {
+            self.tail.insert(position.offset, commit, name, rows);
+        }
         if let Some(table) = self.tables.get_mut(space_ix) {
             table.place(&name, commit.seq(), position.segment);
         }
@@ -130,7 +135,7 @@ impl<D: Disk + Clone> Store<D> {
     ///
     /// A key that is not in the cache gets in if its state before the commit is at hand; others are
     /// folded when asked for.
-    fn apply_states(&mut self, space_ix: usize, commit: &Commit, name: LogId) {
+    pub(crate) fn apply_states(&mut self, space_ix: usize, commit: &Commit, name: LogId) {
         for (index, event) in (0_u16..).zip(commit.events()) {
             let Some(key) = event.key() else { continue };
             let row = table_key(space_ix, Namespace::Key, key.as_bytes());

@@ -188,19 +188,27 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         for segment in segments.iter().skip(self.sealed.len()) {
-            if !self.replay(segment.number, counted)? {
+            if !self.replay(segment.number, segment.sealed, counted)? {
                 return Ok(None);
             }
             if segment.sealed {
                 self.index_sealed(segment.number, segment.sha)?;
+                // What follows may be replayed without them.
+                self.cache.clear();
                 rebuilt += 1;
             }
         }
         Ok(Some(rebuilt))
     }
 
-    /// Takes the records of one segment into tables and tail; false if a fork is in the way.
-    fn replay(&mut self, number: u64, counted: Option<&Counted>) -> Result<bool, ReadError> {
+    /// Takes the records of one segment into tables and tail, and its states into the cache if a
+    /// sidecar is to be made of it; false if a fork is in the way.
+    fn replay(
+        &mut self,
+        number: u64,
+        sealed: bool,
+        counted: Option<&Counted>,
+    ) -> Result<bool, ReadError> {
         self.tail = Tail::of(number);
         let from = Position { segment: number, offset: 0 };
         let within = |item: &Result<(Position, Record), Damage>| match item {
@@ -218,6 +226,10 @@ impl<D: Disk + Clone> Store<D> {
         let lossy = !self.blind.is_empty() || found.iter().any(Result::is_err);
         let tables = self.tables.iter().filter(|_| lossy);
         let tips: Vec<Vec<Tip>> = tables.map(SpaceTable::frontier).collect();
+        // What is lost may have touched any key: then states are folded with care, one by one.
+        let folds = sealed && !lossy && self.damaged_places.is_empty();
+        let terms = Terms { base_ms, counted, folds };
+        self.tail.is_replayed = !folds;
         for item in found {
             let (position, record) = match item {
                 Ok(record) => record,
@@ -227,18 +239,21 @@ impl<D: Disk + Clone> Store<D> {
                     continue;
                 }
             };
-            let replayed = self.replay_record(position, &record, base_ms, counted);
+            let replayed = self.replay_record(position, &record, terms);
             if replayed == Some(Replayed::Fork) {
                 return Ok(false);
             }
             if replayed.is_none() {
                 self.hide_record(Damaged { segment: number, offset: position.offset }, &record);
                 self.mourn(number);
+                self.cache.clear();
                 if record.kind == kinds::COMMIT {
                     self.set_aside(position, &record, base_ms);
                 }
             }
         }
+        self.tail.is_replayed = false;
+        self.tail.settle();
         if self.asides.len() > before {
             self.remember_tips(number, tips);
         }
@@ -275,9 +290,9 @@ impl<D: Disk + Clone> Store<D> {
         &mut self,
         at: Position,
         record: &Record,
-        base_ms: u64,
-        counted: Option<&Counted>,
+        terms: Terms<'_>,
     ) -> Option<Replayed> {
+        let Terms { base_ms, counted, folds } = terms;
         match record.kind {
             kinds::DICTIONARY => {
                 self.tail.dictionary.read_entries(&record.body).ok()?;
@@ -299,7 +314,11 @@ impl<D: Disk + Clone> Store<D> {
                     return Some(Replayed::Done);
                 }
                 let (chain, deps) = self.follows(space_ix, &commit)?;
+                let name = chain.name;
                 self.index_commit(space_ix, at, &commit, chain, &deps);
+                if folds {
+                    self.apply_states(space_ix, &commit, name);
+                }
             }
             kinds::FORK_PROOF => {
                 let proof = ForkProof::decode(&record.body).ok()?;
@@ -397,6 +416,17 @@ impl<D: Disk + Clone> Store<D> {
         let base = self.log.base_wall(segment);
         Ok(base.ok_or(Damaged { segment, offset: 0 })?.0)
     }
+}
+
+/// How the records of a segment are replayed.
+#[derive(Debug, Clone, Copy)]
+struct Terms<'a> {
+    /// What stamps are relative to.
+    base_ms: u64,
+    /// Which suspects count; none if no fork was met yet.
+    counted: Option<&'a Counted>,
+    /// Whether states are brought up to date as well.
+    folds: bool,
 }
 
 /// What became of a record that is replayed.

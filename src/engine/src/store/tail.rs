@@ -76,10 +76,23 @@ pub(crate) struct Tail {
     pub(crate) dictionary: Dictionary,
     /// How many entries of the dictionary are in the segment.
     pub(crate) interned: u32,
+    /// The segment is being replayed, and nobody asks for rows before it is settled.
+    pub(crate) is_replayed: bool,
     rows: BTreeMap<Vec<u8>, Vec<u32>>,
+    /// Rows that are not among those yet: see [`Tail::settle`].
+    unsettled: Vec<Unsettled>,
     offsets: BTreeMap<(u32, u64), u32>,
     /// The commits of branches, by inner name: the records say the forked log's own id.
     branches: BTreeMap<(SpaceId, LogId, u64), (u32, CommitId)>,
+}
+
+/// A row and where a record touched it, on the way into the index; ordered by row, then offset.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Unsettled {
+    /// The row's first bytes: most comparisons end here, without a look at the rest.
+    head: [u8; 32],
+    row: Vec<u8>,
+    offset: u32,
 }
 
 /// A commit of the growing segment: where it lies, and its inner name.
@@ -107,6 +120,45 @@ impl Tail {
                 offsets.push(offset);
             }
         }
+        self.insert_commit(offset, commit, name);
+    }
+
+    /// The same, but that the rows are not looked up before [`settle`](Self::settle): sorting many
+    /// of them at once costs a fraction of finding the place of each.
+    pub(crate) fn insert_unsettled(
+        &mut self,
+        offset: u32,
+        commit: &Commit,
+        name: LogId,
+        rows: Vec<Vec<u8>>,
+    ) {
+        for row in rows {
+            let mut head = [0; 32];
+            head.iter_mut().zip(&row).for_each(|(to, from)| *to = *from);
+            self.unsettled.push(Unsettled { head, row, offset });
+        }
+        self.insert_commit(offset, commit, name);
+    }
+
+    /// Takes in the rows that were left for later. Nothing was inserted otherwise in between.
+    pub(crate) fn settle(&mut self) {
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        if unsettled.is_empty() {
+            return;
+        }
+        assert!(self.rows.is_empty(), "rows are left for later from the first record on");
+        unsettled.sort_unstable();
+        let mut rows: Vec<(Vec<u8>, Vec<u32>)> = Vec::new();
+        for Unsettled { row, offset, .. } in unsettled {
+            match rows.last_mut().filter(|(last, _)| *last == row) {
+                Some((_, offsets)) => offsets.push(offset),
+                None => rows.push((row, vec![offset])),
+            }
+        }
+        self.rows = rows.into_iter().collect();
+    }
+
+    fn insert_commit(&mut self, offset: u32, commit: &Commit, name: LogId) {
         self.note(commit);
         if name != commit.log() {
             let key = (commit.space(), name, commit.seq());
