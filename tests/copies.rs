@@ -8,6 +8,27 @@ mod common;
 use common::{Home, copy_dir, until};
 
 #[test]
+fn a_store_and_its_copy_sync_with_each_other() {
+    let home = Home::new();
+    home.ok("a", &["counter", "add", "hits", "1"]);
+    copy_dir(&home.path("a"), &home.path("b"));
+    home.ok("a", &["counter", "add", "hits", "10"]);
+    home.ok("b", &["counter", "add", "hits", "100"]);
+    let node = home.serve("a", &[]);
+    let ticket = home.ok("a", &["ticket"]);
+    assert_eq!(home.json("b", &["sync", &ticket])["in_sync"], true);
+    for name in ["a", "b"] {
+        assert_eq!(home.ok(name, &["get", "hits"]), "111", "{name}");
+    }
+    assert_eq!(home.hashes("a"), home.hashes("b"));
+    // Its own ticket is of no use to it, and neither is its own address.
+    assert_eq!(home.fails("a", 2, &["sync", &ticket])["code"], "usage");
+    let itself = home.fails("a", 6, &["sync", &node.address()]);
+    assert_eq!(itself["code"], "unavailable", "{itself}");
+    node.stop();
+}
+
+#[test]
 fn a_store_and_its_copy_that_both_write_end_equal_and_count_nothing_twice() {
     let home = Home::new();
     let third = home.serve("c", &[]);

@@ -4,12 +4,12 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::quic::BindError;
-use super::replica::{Recovered, Replica};
+use super::replica::{Disk, Recovered, Replica};
 use super::{clock, locked};
 use crate::engine::base::{ReplicaId, SpaceId, WallTime};
 use crate::engine::log::{Disk as _, FileKind};
 use crate::engine::node::{Config, Problem, Report, Ticket, TicketError};
-use crate::engine::store::{LocalTicket, WriteError};
+use crate::engine::store::{LocalTicket, Store, WriteError};
 
 /// Whom to sync with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,7 +175,11 @@ impl Replica {
     /// [`NodeError`]; nothing was changed then.
     pub fn join(&self, text: &str, name: Option<&str>) -> Result<SpaceId, NodeError> {
         let ticket = read_ticket(text)?;
-        if ticket.replica == self.id() {
+        // One of a copy, which has the same id, is a ticket like any other.
+        let issued = |store: &mut Store<Disk>| {
+            store.local().tickets.iter().any(|own| own.secret == ticket.secret)
+        };
+        if ticket.replica == self.id() && self.read(issued) {
             return Err(NodeError::OwnTicket);
         }
         if ticket.expires.0 <= clock::now().wall.0 {

@@ -120,6 +120,9 @@ impl<D: Disk + Clone> Node<D> {
         if link.agreed.is_some() {
             return self.close(id, Code::PROTOCOL, "a second hello");
         }
+        if hello.process == self.hello.process {
+            return self.close(id, Code::DONE, "both ends are the same process");
+        }
         link.agreed = Some(agreed);
         link.process = hello.process;
         let (peer, process, outgoing) = (link.peer, link.process, link.outgoing);
