@@ -379,7 +379,7 @@ impl Input {
 }
 
 const MAGIC: &[u8] = b"KDBACKUP\x01";
-/// The first byte of a frame with a proof of a fork; that of one with a chunk is the chunk's version.
+/// The first byte of a frame with a proof of a fork; a chunk begins with its version, 1.
 const PROOF: u8 = 2;
 const DOMAIN: &str = "kdelta/backup/1";
 const CHUNK_BYTES: usize = 1 << 20;
