@@ -24,12 +24,21 @@ pub enum FileKind {
     Sidecar,
     /// Bytes that were cut or replaced, kept for people to look at.
     Quarantine,
+    /// The parts of a large chunk that is on its way in: of no worth after a restart.
+    Spool,
 }
 
 impl FileKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 6] =
-        [Self::Segment, Self::Manifest, Self::Mark, Self::Local, Self::Sidecar, Self::Quarantine];
+    pub const ALL: [Self; 7] = [
+        Self::Segment,
+        Self::Manifest,
+        Self::Mark,
+        Self::Local,
+        Self::Sidecar,
+        Self::Quarantine,
+        Self::Spool,
+    ];
 
     /// Returns the folder that files of this kind lie in, relative to the store.
     pub fn folder(self) -> &'static str {
@@ -37,6 +46,7 @@ impl FileKind {
             Self::Segment | Self::Manifest | Self::Mark | Self::Local => "log",
             Self::Sidecar => "index",
             Self::Quarantine => "quarantine",
+            Self::Spool => "spool",
         }
     }
 }
@@ -66,6 +76,7 @@ impl FileId {
             FileKind::Local => format!("{folder}/local-{number:x}"),
             FileKind::Sidecar => format!("{folder}/{number:016x}.six"),
             FileKind::Quarantine => format!("{folder}/{number:016x}.bin"),
+            FileKind::Spool => format!("{folder}/{number:016x}.part"),
         }
     }
 

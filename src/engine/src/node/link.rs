@@ -75,6 +75,7 @@ impl<D: Disk + Clone> Node<D> {
     /// Drops a link; what was under way on it ends with `problem`.
     pub(super) fn forget(&mut self, id: LinkId, problem: Problem) {
         let Some(link) = self.links.remove(&id) else { return };
+        self.drop_spools(id);
         self.fail_jobs_of(&link, problem);
         if !self.links.values().any(|other| other.peer == link.peer) {
             self.redial_later(link.peer);

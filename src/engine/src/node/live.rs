@@ -3,12 +3,13 @@
 //! Each conversation is a position in the log that moves forward: there is no queue to overflow. A
 //! peer that is slow simply lies further behind, and catches up from the log.
 
+use super::spool::Stream;
 use super::talk::CHUNK_BYTES;
 use super::{LinkId, Node};
 use crate::base::{LogId, SpaceId};
 use crate::log::Disk;
 use crate::store::{Run, Serving};
-use crate::sync::{Message, parts};
+use crate::sync::{Code, Message, parts};
 use std::collections::BTreeMap;
 
 impl<D: Disk + Clone> Node<D> {
@@ -67,17 +68,19 @@ impl<D: Disk + Clone> Node<D> {
     pub(super) fn pushed(&mut self, id: LinkId, space: SpaceId, more: bool, bytes: Vec<u8>) {
         let len = bytes.len();
         let Some(talk) = self.talk(id, &space) else { return self.give_credit(id, len) };
-        match talk.reassembly.part(bytes, more) {
+        let piece = match talk.reassembly.part(bytes, more) {
+            Ok(piece) => piece,
+            Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
+        };
+        match self.spool((id, space, Stream::Pushed), piece) {
             Ok(Some(chunk)) => {
                 if !self.deliver(id, space, &chunk) {
                     // Something before it is missing here: ask for all that is.
                     self.open_session(id, space);
                 }
             }
-            Ok(None) => {}
-            Err(error) => {
-                return self.close(id, crate::sync::Code::PROTOCOL, &error.to_string());
-            }
+            // A disk that refuses now is asked again by the next session.
+            Ok(None) | Err(_) => {}
         }
         self.give_credit(id, len);
     }

@@ -12,6 +12,7 @@ mod jobs;
 mod link;
 mod live;
 mod outbox;
+mod spool;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,9 @@ pub struct Node<D: Disk> {
     syncing: bool,
     /// Proofs of forks that came in and are not acted upon yet, and from which connection.
     proofs: Vec<(LinkId, ForkProof)>,
+    /// The files in which large chunks wait for their last part.
+    spools: BTreeMap<spool::Slot, u64>,
+    next_spool: u64,
     /// Peers that this side's user called by name.
     invited: BTreeSet<ReplicaId>,
     /// How often the disk took back a group, where the log ended then, and why.
@@ -89,7 +93,7 @@ impl<D: Disk + Clone> Node<D> {
     /// Puts a node around a store.
     pub fn new(store: Store<D>, config: Config, mut rng: Rng, now: Now) -> Self {
         let hello = Hello::new(rng.bytes(), &config.agent);
-        Self {
+        let mut node = Self {
             store,
             config,
             rng,
@@ -107,9 +111,13 @@ impl<D: Disk + Clone> Node<D> {
             urge: BTreeSet::new(),
             syncing: false,
             proofs: Vec::new(),
+            spools: BTreeMap::new(),
+            next_spool: 0,
             invited: BTreeSet::new(),
             taken_back: None,
-        }
+        };
+        node.clear_spool();
+        node
     }
 
     /// Returns the store: reads and writes are plain calls on it.

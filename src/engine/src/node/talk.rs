@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::forks::ForkTalk;
+use super::spool::Stream;
 use super::{LinkId, Node, Problem};
 use crate::base::{CommitId, Instant, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
@@ -153,9 +154,11 @@ impl<D: Disk + Clone> Node<D> {
                         talk.serving.push_back(serving);
                     }
                 }
-                Step::Deliver(bytes) => {
-                    self.deliver(id, space, &bytes);
-                }
+                Step::Deliver(piece) => match self.spool((id, space, Stream::Asked), piece) {
+                    Ok(Some(chunk)) => drop(self.deliver(id, space, &chunk)),
+                    Ok(None) => {}
+                    Err(error) => self.refuse(id, space, Code::TROUBLE, &error.to_string()),
+                },
                 Step::InSync => self.talk_ended(id, space, Ok(())),
                 Step::Ended(short) => {
                     let problem = Problem::Short(format!("{short:?}"));

@@ -13,6 +13,11 @@ impl<D: Disk + Clone> Store<D> {
         self.key.id()
     }
 
+    /// Returns the disk that the store is on.
+    pub(crate) fn disk(&self) -> &D {
+        &self.disk
+    }
+
     /// Returns what this store knows that is not history.
     pub fn local(&self) -> &Local {
         &self.local

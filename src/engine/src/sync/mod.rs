@@ -34,5 +34,5 @@ pub use error::{Shortfall, SyncError};
 pub use frame::{Decoder, FrameError, encode, encode_into};
 pub use hello::{Agreed, Hello, NoCommonVersion, admission_proof};
 pub use message::{Code, Message, Missing, Open, PeerText, RangeBody, RangeItem, Run};
-pub use parts::{PartsError, Reassembly, parts};
+pub use parts::{PartsError, Piece, Reassembly, parts};
 pub use session::{Pinned, Session, Source, Stats, Step};

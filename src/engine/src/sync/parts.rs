@@ -1,7 +1,8 @@
 //! Chunks larger than a frame travel in parts.
 //!
 //! Only a chunk that is one large commit is ever cut. Parts of one chunk follow each other within
-//! their kind (`Chunk` or `Push`) and space; other messages may come between.
+//! their kind (`Chunk` or `Push`) and space; other messages may come between. Where the parts wait
+//! for the last one is the driver's business: many peers may send large commits at once.
 
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_WHOLE_BYTES_MAX};
 
@@ -27,35 +28,49 @@ pub fn parts(chunk: Vec<u8>) -> Vec<(Vec<u8>, bool)> {
     pieces.map(|(at, piece)| (piece.to_vec(), at + 1 < count)).collect()
 }
 
-/// Puts the parts of one stream of chunks together again.
-///
-/// Memory: at most one chunk. A peer pays for what it makes us hold: all of it was sent.
+/// What came in of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// A part, to be put beside the others until the last has come.
+    Part {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Where in the chunk they begin; 0 begins a new one.
+        offset: usize,
+        /// Whether the chunk is complete with it.
+        last: bool,
+    },
+}
+
+/// Tells where in its chunk each part of one stream belongs. Keeps none of them.
 #[derive(Debug, Default)]
 pub struct Reassembly {
-    held: Vec<u8>,
-    open: bool,
+    /// How many bytes of an unfinished chunk came in.
+    len: usize,
 }
 
 impl Reassembly {
     /// Tells whether a chunk is begun and not ended.
     pub fn is_open(&self) -> bool {
-        self.open
+        self.len > 0
     }
 
-    /// Takes one part and returns the chunk that it completes.
+    /// Takes one part.
     ///
     /// # Errors
     /// [`PartsError`]: the connection is of no use any more.
-    pub fn part(&mut self, bytes: Vec<u8>, more: bool) -> Result<Option<Vec<u8>>, PartsError> {
-        if self.held.len().saturating_add(bytes.len()) > CHUNK_WHOLE_BYTES_MAX {
+    pub fn part(&mut self, bytes: Vec<u8>, more: bool) -> Result<Piece, PartsError> {
+        let (offset, end) = (self.len, self.len.saturating_add(bytes.len()));
+        if end > CHUNK_WHOLE_BYTES_MAX {
             return Err(PartsError::TooLarge);
         }
-        self.open = more;
-        if self.held.is_empty() && !more {
-            return Ok(Some(bytes));
-        }
-        self.held.extend_from_slice(&bytes);
-        Ok((!more).then(|| std::mem::take(&mut self.held)))
+        self.len = if more { end } else { 0 };
+        Ok(match (offset, more) {
+            (0, false) => Piece::Whole(bytes),
+            _ => Piece::Part { bytes, offset, last: !more },
+        })
     }
 }
 
@@ -70,10 +85,17 @@ mod tests {
             let mut whole = Reassembly::default();
             let pieces = parts(chunk.clone());
             assert_eq!(pieces.len(), len.div_ceil(CHUNK_BYTES_MAX).max(1));
-            let mut done = Vec::new();
+            let (mut spool, mut done) = (Vec::new(), Vec::new());
             for (bytes, more) in pieces {
                 assert!(bytes.len() <= CHUNK_BYTES_MAX);
-                done.extend(whole.part(bytes, more).expect("within the limit"));
+                match whole.part(bytes, more).expect("within the limit") {
+                    Piece::Whole(bytes) => done.push(bytes),
+                    Piece::Part { bytes, offset, last } => {
+                        assert_eq!(offset, spool.len());
+                        spool.extend(bytes);
+                        done.extend(last.then(|| std::mem::take(&mut spool)));
+                    }
+                }
             }
             assert_eq!(done, [chunk]);
             assert!(!whole.is_open());
@@ -85,7 +107,7 @@ mod tests {
         let mut whole = Reassembly::default();
         let part = vec![0; CHUNK_BYTES_MAX];
         for _ in 0..CHUNK_WHOLE_BYTES_MAX / CHUNK_BYTES_MAX {
-            assert_eq!(whole.part(part.clone(), true), Ok(None));
+            assert!(matches!(whole.part(part.clone(), true), Ok(Piece::Part { .. })));
         }
         assert_eq!(whole.part(part, true), Err(PartsError::TooLarge));
     }

@@ -24,6 +24,8 @@ struct World {
     /// For each link and side: which node, at which link id, is at the far end.
     wires: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     mail: VecDeque<(usize, LinkId, Vec<u8>)>,
+    /// After so many deliveries everything stops.
+    mail_max: Option<usize>,
     reports: Vec<(usize, Report)>,
     next_link: u64,
 }
@@ -38,6 +40,7 @@ impl World {
             keys: (1..=count).collect(),
             wires: BTreeMap::new(),
             mail: VecDeque::new(),
+            mail_max: None,
             reports: Vec::new(),
             next_link: 1,
         };
@@ -133,7 +136,11 @@ impl World {
                     idle = false;
                 }
             }
+            if self.mail_max == Some(0) {
+                return;
+            }
             if let Some((n, link, bytes)) = self.mail.pop_front() {
+                self.mail_max = self.mail_max.map(|left| left - 1);
                 self.input(n, Input::Received { link, bytes });
                 idle = false;
             }
@@ -275,6 +282,37 @@ fn a_long_history_reaches_a_fresh_replica() {
     let (_, report) = world.reports.pop().unwrap();
     assert!(report.in_sync, "{report:?}");
     assert_eq!(report.sent_events, 3000);
+}
+
+#[test]
+fn large_commits_travel_in_parts_and_leave_no_spool() {
+    let mut world = World::new(2);
+    world.share();
+    // Left by a process that was killed in the middle.
+    let left = crate::log::FileId::new(crate::log::FileKind::Spool, 7);
+    world.disks[1].write(left, 0, b"part").unwrap();
+    world.nodes[1] = world.open(1);
+    assert!(world.disks[1].files(left.kind).unwrap().is_empty());
+    let large = |byte: u8| Op::PutBytes(vec![byte; 3 << 20].into());
+    world.ops(0, vec![("asked", large(1)), ("too", large(2))]);
+    let link = world.connect(0, 1);
+    world.assert_equal();
+    world.ops(0, vec![("pushed", large(3))]);
+    world.run();
+    world.assert_equal();
+    world.cut(link);
+    assert!(world.disks[1].files(left.kind).unwrap().is_empty());
+    // A link that breaks off between two parts leaves nothing either, and the next one brings all.
+    world.ops(0, vec![("cut", large(4))]);
+    let link = LinkId(world.next_link);
+    world.mail_max = Some(6);
+    world.connect(0, 1);
+    world.mail_max = None;
+    world.mail.clear();
+    world.cut(link);
+    assert!(world.disks[1].files(left.kind).unwrap().is_empty());
+    world.connect(0, 1);
+    world.assert_equal();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::sync::fork::ForkPoint;
 use crate::sync::plan::{Diverged, plan};
 use crate::sync::reconcile::{Reconciler, find, lacking};
 use crate::sync::wire::follows;
-use crate::sync::{Message, Open, RangeBody, RangeItem, Run, SyncError, Tip};
+use crate::sync::{Message, Open, Piece, RangeBody, RangeItem, Run, SyncError, Tip};
 
 impl Session {
     pub(super) fn on_settled(
@@ -167,8 +167,9 @@ impl Session {
         if self.wants_open == 0 {
             return Err(SyncError::Unsolicited("Chunk"));
         }
-        if let Some(chunk) = self.reassembly.part(bytes, more)?.filter(|chunk| !chunk.is_empty()) {
-            self.steps.push_back(Step::Deliver(chunk));
+        match self.reassembly.part(bytes, more)? {
+            Piece::Whole(chunk) if chunk.is_empty() => {}
+            piece => self.steps.push_back(Step::Deliver(piece)),
         }
         if last {
             self.wants_open -= 1;

@@ -1,7 +1,7 @@
 //! What goes into a session at its start and what comes out of it.
 
 use crate::base::{CommitId, Hash, LogId};
-use crate::sync::{Message, Missing, Run, Shortfall, SyncError, Tip};
+use crate::sync::{Message, Missing, Piece, Run, Shortfall, SyncError, Tip};
 
 /// What a session asks its own side's store.
 pub trait Source {
@@ -46,8 +46,8 @@ pub enum Step {
         /// What the peer asked for; ascending by log, without overlap.
         runs: Vec<Run>,
     },
-    /// Check and apply a chunk of commits.
-    Deliver(Vec<u8>),
+    /// Check and apply a chunk of commits, once all of it is there.
+    Deliver(Piece),
     /// The two sides hold different commits of the log under one seq: somebody copied a replica,
     /// or lies. Nothing is asked for or served of this log in this session.
     Diverged {

@@ -162,6 +162,8 @@ pub(super) struct End {
     chunk_bytes: usize,
     /// Applied, and to be made durable.
     dirty: bool,
+    /// The parts of a chunk that is not complete.
+    spool: Vec<u8>,
     /// What was requested and is left to another peer.
     pub(super) drop_runs: bool,
     pub(super) dropped: Vec<Run>,
@@ -187,6 +189,7 @@ impl End {
             serving: VecDeque::new(),
             chunk_bytes,
             dirty: false,
+            spool: Vec::new(),
             drop_runs: false,
             dropped: Vec::new(),
             wire: VecDeque::new(),
@@ -243,7 +246,19 @@ impl End {
                 Step::Serve { runs } => {
                     self.serving.push_back(self.store.commits(&runs).into());
                 }
-                Step::Deliver(bytes) => {
+                Step::Deliver(piece) => {
+                    let (bytes, last) = match piece {
+                        Piece::Whole(bytes) => (bytes, true),
+                        Piece::Part { bytes, offset, last } => {
+                            assert_eq!(offset, self.spool.len(), "parts come in order");
+                            (bytes, last)
+                        }
+                    };
+                    self.spool.extend(bytes);
+                    if !last {
+                        continue;
+                    }
+                    let bytes = std::mem::take(&mut self.spool);
                     let mut reader = Reader::new(&bytes);
                     while let Some(commit) = Commit::read(&mut reader) {
                         self.store.apply(commit);
