@@ -11,14 +11,16 @@ use super::talk::Talk;
 use super::{LinkId, Node, Problem};
 use crate::base::{LogId, SpaceId};
 use crate::event::{ForkError, ForkProof, ForkSide};
+use crate::limits;
 use crate::log::Disk;
 use crate::sync::{Code, Message, Session};
 
 /// What goes on about forks in the conversation about one space.
 #[derive(Debug, Default)]
 pub(crate) struct ForkTalk {
-    /// Proofs were asked for, and the last has not come.
-    pub(crate) asked: bool,
+    /// How many more proofs are taken of those that were asked for; none if none were, or the last
+    /// has come.
+    asked: Option<usize>,
     /// How many sides of forks that both have found the peer has not shown yet.
     awaited: u32,
     /// How the last session ended, while a side is awaited.
@@ -27,12 +29,25 @@ pub(crate) struct ForkTalk {
     closed: bool,
     /// How many sessions were begun again on account of that.
     rounds: u32,
+    /// How many proofs came that were of no use.
+    stray: u32,
 }
 
 impl ForkTalk {
     /// Forgets what the session before left open: the new one finds it again.
     pub(super) fn begin_session(&mut self) {
-        (self.asked, self.awaited, self.short) = (false, 0, None);
+        (self.asked, self.awaited, self.short) = (None, 0, None);
+    }
+
+    /// Takes note that a session ended and nothing more is to come of it.
+    pub(super) fn settled(&mut self) {
+        self.begin_session();
+        (self.closed, self.rounds) = (false, 0);
+    }
+
+    /// Takes note that proofs were asked for.
+    pub(super) fn ask(&mut self) {
+        self.asked = Some(limits::CLOSED_LISTED_MAX);
     }
 }
 
@@ -72,16 +87,30 @@ impl<D: Disk + Clone> Node<D> {
     /// Takes a proof, or the peer's side of one; with the last of those that were asked for the
     /// frontiers are compared.
     pub(super) fn proof_received(&mut self, id: LinkId, space: SpaceId, last: bool, bytes: &[u8]) {
-        let asked = self.talk(id, &space).is_some_and(|talk| talk.forks.asked);
+        let Some(talk) = self.talk(id, &space) else { return };
+        let (asked, awaited) = (talk.forks.asked.is_some(), talk.forks.awaited > 0);
+        let wanted = talk.forks.asked.as_mut().is_some_and(|left| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
         if !bytes.is_empty() {
-            match self.read_proof(bytes) {
+            match self.read_proof(bytes, awaited) {
                 // What was not asked for is about a log that is held here, or of no use.
-                Ok(Some(proof)) if proof.space() == space => {
-                    if asked || self.store.holds_log(&space, &proof.log()) {
-                        self.proofs.push((id, proof));
+                Ok(Read::Proof(proof))
+                    if proof.space() == space
+                        && (wanted || self.store.holds_log(&space, &proof.log())) =>
+                {
+                    self.proofs.push((id, *proof));
+                }
+                Ok(Read::Known) => {}
+                // Each costs checks of signatures.
+                Ok(Read::Proof(_) | Read::Stray) => {
+                    let Some(talk) = self.talk(id, &space) else { return };
+                    talk.forks.stray += 1;
+                    if talk.forks.stray > STRAY_MAX {
+                        return self.close(id, Code::PROTOCOL, "proofs that nobody asked for");
                     }
                 }
-                Ok(_) => {}
                 Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
             }
         }
@@ -101,18 +130,20 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Reads a proof; none if it says nothing new, or is one side and no fork of what is here.
-    fn read_proof(&mut self, bytes: &[u8]) -> Result<Option<ForkProof>, ForkError> {
+    /// Reads a proof, or a side of one, which makes a proof with this side's own if it is awaited.
+    fn read_proof(&mut self, bytes: &[u8], awaited: bool) -> Result<Read, ForkError> {
         // What is known costs no check of a signature.
         if let Some((space, log, seq)) = ForkProof::place(bytes)
             && self.store.is_closed(&space, &log, seq)
         {
-            return Ok(None);
+            return Ok(Read::Known);
         }
-        match ForkProof::decode(bytes) {
-            Ok(proof) => Ok(Some(proof)),
-            Err(_) => ForkSide::decode(bytes).map(|side| self.store.prove(side)),
+        if let Ok(proof) = ForkProof::decode(bytes) {
+            return Ok(Read::Proof(Box::new(proof)));
         }
+        let side = ForkSide::decode(bytes)?;
+        let proof = if awaited { self.store.prove(side) } else { None };
+        Ok(proof.map_or(Read::Stray, |proof| Read::Proof(Box::new(proof))))
     }
 
     /// Closes the logs that proofs came in for.
@@ -140,7 +171,7 @@ impl<D: Disk + Clone> Node<D> {
     fn compare_again(&mut self, space: SpaceId) {
         let idle = |talk: &Talk| talk.session.as_ref().is_none_or(Session::is_over);
         let links = self.links.values().filter(|link| {
-            link.talks.get(&space).is_some_and(|talk| idle(talk) && !talk.forks.asked)
+            link.talks.get(&space).is_some_and(|talk| idle(talk) && talk.forks.asked.is_none())
         });
         let links: Vec<LinkId> = links.map(|link| link.id).collect();
         for link in links {
@@ -167,5 +198,16 @@ impl<D: Disk + Clone> Node<D> {
     }
 }
 
+/// What a peer sent about a fork.
+enum Read {
+    Proof(Box<ForkProof>),
+    /// The log is closed there already.
+    Known,
+    /// A side that nothing here makes a proof of.
+    Stray,
+}
+
+/// So many proofs or sides that are of no use are taken from a peer: some may have crossed.
+const STRAY_MAX: u32 = 64;
 /// How often a session is begun again because a log was closed.
 const ROUNDS_MAX: u32 = 64;

@@ -72,15 +72,12 @@ impl<D: Disk + Clone> Node<D> {
             Ok(piece) => piece,
             Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
         };
-        match self.spool((id, space, Stream::Pushed), piece) {
-            Ok(Some(chunk)) => {
-                if !self.deliver(id, space, &chunk) {
-                    // Something before it is missing here: ask for all that is.
-                    self.open_session(id, space);
-                }
-            }
-            // A disk that refuses now is asked again by the next session.
-            Ok(None) | Err(_) => {}
+        // A disk that refuses now is asked again by the next session.
+        if let Ok(Some(chunk)) = self.spool((id, space, Stream::Pushed), piece)
+            && !self.deliver(id, space, &chunk)
+        {
+            // Something before it is missing here: ask for all that is.
+            self.open_session(id, space);
         }
         self.give_credit(id, len);
     }

@@ -174,7 +174,7 @@ impl<D: Disk + Clone> Node<D> {
                     self.talk_ended(id, space, Err(problem));
                 }
                 Step::ForkFound { log, seq } => self.show_side(id, space, &log, seq),
-                Step::Unproven => talk.forks.asked = true,
+                Step::Unproven => talk.forks.ask(),
                 Step::Diverged { .. } => {}
             }
         }
@@ -341,7 +341,7 @@ impl<D: Disk + Clone> Node<D> {
         let Some(talk) = self.talk(id, &space) else {
             return self.job_space_done(id, space, Stats::default(), (0, 0), result);
         };
-        talk.forks = ForkTalk::default();
+        talk.forks.settled();
         let stats = talk.session.as_ref().map(Session::stats).unwrap_or_default();
         let events = (talk.received_events, talk.sent_events);
         talk.in_sync = result.is_ok();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::branches::inner_event;
+use super::branches::inner_supersedes;
 use super::tables::Chain;
 use super::tail::{Namespace, rows, table_key};
 use super::{AppendError, Damaged, ReadError, Store};
@@ -144,15 +144,18 @@ impl<D: Disk + Clone> Store<D> {
                 continue;
             };
             let Some(table) = self.tables.get(space_ix) else { continue };
-            let supersedes = inner_event(table, (name, commit.seq()), event);
+            let author = (name, commit.seq());
+            let supersedes = &event.skeleton.supersedes;
+            let inner = inner_supersedes(table, author, supersedes);
             let dot = Dot { log: name, ..commit.dot(index) };
             let changed = Arc::make_mut(&mut state);
             let applied = match event.delta() {
                 Some((_, delta)) => {
                     let stamp = Stamp { hlc: commit.hlc(), dot, commit: commit.id() };
+                    let supersedes = inner.unwrap_or(delta.supersedes);
                     changed.apply(&stamp, &Delta { supersedes, ..delta })
                 }
-                None => changed.supersede(&dot, &supersedes),
+                None => changed.supersede(&dot, inner.as_ref().unwrap_or(supersedes)),
             };
             if applied != Applied::Refold {
                 self.cache.insert(row, state);

@@ -13,9 +13,9 @@ use super::{ReadError, Store};
 use crate::base::{Dot, Key, LogId, SpaceId, sha256};
 use crate::causal::Tip;
 use crate::crdt::{Delta, Supersedes};
+use crate::event::Commit;
 use crate::event::compact::Loose;
 use crate::event::tree::Tree;
-use crate::event::{Commit, Event};
 use crate::log::{Disk, Position};
 
 impl<D: Disk + Clone> Store<D> {
@@ -174,12 +174,7 @@ impl<D: Disk + Clone> Store<D> {
 }
 
 /// Puts what an event of a recorded commit supersedes into inner names; none if they are the same.
-pub(crate) fn inner_event(table: &SpaceTable, author: (LogId, u64), event: &Event) -> Supersedes {
-    let supersedes = &event.skeleton.supersedes;
-    inner_supersedes(table, author, supersedes).unwrap_or_else(|| supersedes.clone())
-}
-
-fn inner_supersedes(
+pub(crate) fn inner_supersedes(
     table: &SpaceTable,
     author: (LogId, u64),
     supersedes: &Supersedes,

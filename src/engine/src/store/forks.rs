@@ -85,9 +85,9 @@ impl<D: Disk + Clone> Store<D> {
                 continue;
             }
             self.each_commit(segment.number, |commit| {
-                if commit.space() == *space && table.is_suspect(&commit.log(), commit.seq()) {
-                    let of_log = commit.events().iter().filter(|_| commit.log() == *log);
-                    keys.extend(of_log.filter_map(|event| event.key()));
+                let of_log = commit.space() == *space && commit.log() == *log;
+                if of_log && commit.seq() >= closed.seq {
+                    keys.extend(commit.events().iter().filter_map(|event| event.key()));
                 }
             });
         }

@@ -25,8 +25,8 @@ pub(crate) struct Sealed<D> {
 mod blobs {
     /// The logs that the segment's records name.
     pub(super) const DICTIONARY: u8 = 1;
-    /// All tables as of the segment's end.
-    pub(super) const TABLES: u8 = 2;
+    /// All tables as of the segment's end. Tag 2 stands for a form that is read no more.
+    pub(super) const TABLES: u8 = 3;
 }
 
 impl<D: Disk + Clone> Sealed<D> {

@@ -242,6 +242,36 @@ fn a_fork_is_found_by_others_before_its_authors_meet() {
     world.assert_as_specified(&["count"]);
 }
 
+#[test]
+fn proofs_that_nobody_asked_for_end_the_connection_and_close_nothing() {
+    let mut world = World::new(2);
+    let space = world.share();
+    let link = world.connect(0, 1);
+    world.count(0, "count", 1);
+    let log = world.nodes[0].store().frontier(&space).unwrap()[0].log;
+    let side = world.nodes[0].store().fork_side(&space, &log, 2).unwrap();
+    let mut bytes = Vec::new();
+    side.encode(&mut bytes);
+    let send = |world: &mut World, bytes: &[u8]| {
+        let message = Message::Proof { space, last: true, bytes: bytes.to_vec() };
+        world.input(1, Input::Received { link, bytes: crate::sync::encode(&message) });
+        world.run();
+    };
+    for _ in 0..64 {
+        send(&mut world, &bytes);
+        assert_eq!(world.nodes[1].peers().len(), 1);
+    }
+    send(&mut world, &bytes);
+    assert!(world.nodes[1].peers().is_empty(), "enough is enough");
+    assert!(world.closed(1).is_empty());
+    // And one that is none is the last thing that a peer says.
+    let link = world.connect(0, 1);
+    *bytes.last_mut().unwrap() ^= 1;
+    let message = Message::Proof { space, last: true, bytes };
+    world.input(1, Input::Received { link, bytes: crate::sync::encode(&message) });
+    assert!(world.nodes[1].peers().is_empty() && world.closed(1).is_empty());
+}
+
 /// Goal: commits that stop counting leave states, hashes and history, and come back whole when they
 /// count again.
 ///
