@@ -9,7 +9,7 @@ use super::{LinkId, Node, Problem};
 use crate::base::{CommitId, Instant, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
-use crate::store::{InsertError, Run, Serving};
+use crate::store::{InsertError, ReadError, Run, Serving};
 use crate::sync::{
     Code, Message, PeerText, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
 };
@@ -314,7 +314,8 @@ impl<D: Disk + Clone> Node<D> {
                     talk.sent_events += next.events;
                     chunk = next.bytes;
                 }
-                Ok(None) => {}
+                // The rest is not to be had here yet; what is asked of the peer may bring it.
+                Ok(None) | Err(ReadError::Unvouched) => {}
                 Err(error) => trouble = Some(error.to_string()),
             }
             let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());

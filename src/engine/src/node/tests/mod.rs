@@ -10,7 +10,7 @@ use crate::base::{CommitId, Key, WallTime};
 use crate::crdt::{Json, Op, Value};
 use crate::event::KeyPair;
 use crate::log::MemoryDisk;
-use crate::store::{KeyOp, Options, Write};
+use crate::store::{KeyOp, Options, Run, Serving, Write};
 
 type TestNode = Node<Arc<MemoryDisk>>;
 
@@ -260,6 +260,44 @@ fn a_relay_passes_on_what_it_got() {
     assert_eq!(world.show(2, "late").as_deref(), Some("2"));
     assert_eq!(world.show(0, "back").as_deref(), Some("3"));
     world.assert_equal();
+}
+
+#[test]
+fn what_cannot_be_vouched_for_yet_does_not_hold_up_the_rest() {
+    let mut world = World::new(4);
+    let space = world.share();
+    world.put(0, "first", "1");
+    world.put(1, "needed", "2");
+    for other in [3, 0] {
+        // Node 3 must not learn of what node 0 wrote.
+        let link = world.connect(1, other);
+        world.cut(link);
+    }
+    assert_eq!(world.show(0, "needed").as_deref(), Some("2"));
+    world.put(0, "needed", "3");
+    world.run();
+
+    // Of node 0's log node 2 gets all, but can take all but the last: that builds upon what
+    // node 1 wrote. Nothing vouches for the rest alone.
+    let log = world.nodes[0].store().own_log().unwrap();
+    let written = world.nodes[0].store().version(&space).unwrap().get(&log);
+    let mut serving = Serving::new([Run { log, after: 0, upto: written }]);
+    let chunk = world.nodes[0].store().next_chunk(&space, &mut serving, 1 << 16).unwrap().unwrap();
+    let now = world.now();
+    let inserted = world.nodes[2].store().insert_chunk(now, &chunk.bytes).unwrap();
+    assert_eq!((inserted.commits, inserted.waiting), (2, 1));
+    world.run();
+
+    world.connect(2, 3);
+    assert_eq!(world.show(2, "needed").as_deref(), Some("3"), "what it waits for is handed over");
+    for _ in 0..2 {
+        world.now_ms += 61_000;
+        for node in 2..4 {
+            world.input(node, Input::Tick);
+        }
+        world.run();
+    }
+    assert_eq!(world.hashes(3), world.hashes(2), "the next session brings the rest");
 }
 
 #[test]
