@@ -8,7 +8,7 @@
 //!
 //! A dot across a fork names every commit in its author's past under that number (FORMAT 5.6).
 
-use super::tables::{Beginning, Chain, SpaceTable};
+use super::tables::{Beginning, Chain, LogTable, SpaceTable};
 use super::{ReadError, Store};
 use crate::base::{Dot, Key, LogId, SpaceId, sha256};
 use crate::causal::Tip;
@@ -31,7 +31,7 @@ impl<D: Disk + Clone> Store<D> {
         let branches = table.branches(&tip.log).map(|branch| branch.log);
         let names = std::iter::once(tip.log).chain(branches);
         for name in names {
-            let holds = |log: &super::tables::LogTable| log.first <= tip.seq && tip.seq <= log.seq;
+            let holds = |log: &LogTable| log.first <= tip.seq && tip.seq <= log.seq;
             if table.log(&name).is_some_and(holds)
                 && self.commit_id(space_ix, &name, tip.seq)? == tip.id
             {
@@ -54,8 +54,7 @@ impl<D: Disk + Clone> Store<D> {
         if !table.is_suspect(&log, commit.seq()) {
             return Ok((before == table.seq(&log)).then(|| Chain::trunk(log)));
         }
-        let ends_there =
-            |branch: &&super::tables::LogTable| branch.seq == before && branch.id == commit.prev();
+        let ends_there = |branch: &&LogTable| branch.seq == before && branch.id == commit.prev();
         if let Some(branch) = table.branches(&log).find(ends_there) {
             return Ok(Some(Chain { name: branch.log, begins: None }));
         }

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use super::{InsertError, ReadError, Store};
 use crate::base::{CodecError, CommitId, LogId, Reader, SpaceId, Writer};
 use crate::causal::Tip;
-use crate::event::tree::PrefixProof;
-use crate::event::{Attestation, Commit, Dictionary, Voucher, compact};
+use crate::event::{Commit, Dictionary, Voucher, compact};
 use crate::limits;
 use crate::log::Disk;
 
@@ -293,80 +292,6 @@ impl<D: Disk + Clone> Store<D> {
             commit.as_ref().map(|commit| ((commit.hlc(), run.log), at))
         });
         Ok(next.min().map(|(_, at)| at))
-    }
-
-    /// Returns what vouches for the prefix of a log or branch that ends at `seq`.
-    pub(crate) fn voucher(
-        &mut self,
-        space_ix: usize,
-        log: &LogId,
-        seq: u64,
-    ) -> Result<Voucher, ReadError> {
-        let table = self.table(space_ix)?;
-        let entry = table.log(log).ok_or(ReadError::UnknownEvent)?;
-        let (tip, space) = (entry.tip(), table.id);
-        let held = match &entry.voucher {
-            Some(voucher) => voucher.clone(),
-            None if log.replica == self.key.id() => {
-                let root = entry.tree.root();
-                let attestation = Attestation::sign(&self.key, space, tip, root);
-                let voucher = Voucher { attestation, proof: Vec::new() };
-                if let Some(table) = self.tables.get_mut(space_ix) {
-                    table.vouch(tip, voucher.clone());
-                }
-                voucher
-            }
-            None => return self.voucher_before_fork(space_ix, log, seq),
-        };
-        if seq == tip.seq {
-            return Ok(held);
-        }
-        let entry = self.table(space_ix)?.log(log).ok_or(ReadError::UnknownEvent)?;
-        let size = held.attestation.seq;
-        let known = PrefixProof { prefix: tip.seq, size, hashes: &held.proof };
-        let ids = |index: u64| self.commit_id(space_ix, log, index + 1).ok();
-        let proof = if known.prefix == size {
-            entry.tree.proof(seq - 1, size, &ids)
-        } else {
-            entry.tree.extend_proof(seq - 1, known, &ids)
-        };
-        let proof = proof.map_err(|_| ReadError::Unvouched)?;
-        Ok(Voucher { attestation: held.attestation, proof })
-    }
-}
-
-impl<D: Disk + Clone> Store<D> {
-    /// Returns what vouches for a part of a closed log before its fork, if all of that is here: the
-    /// proof of the fork has a voucher for the commit after it.
-    fn voucher_before_fork(
-        &self,
-        space_ix: usize,
-        log: &LogId,
-        seq: u64,
-    ) -> Result<Voucher, ReadError> {
-        let table = self.table(space_ix)?;
-        let entry = table.log(log).ok_or(ReadError::UnknownEvent)?;
-        let proof = self.fork_proof(&table.id, log).map_err(|_| ReadError::Unvouched)?;
-        if entry.seq + 1 != proof.seq() || entry.id != proof.prev() {
-            return Err(ReadError::Unvouched);
-        }
-        let [side, _] = proof.sides();
-        let Voucher { attestation, proof: hashes } = side.voucher();
-        let mut tree = entry.tree.clone();
-        tree.append(&side.tip().id);
-        let beyond = (side.tip().seq - 1, side.tip().id);
-        let ids = |index: u64| {
-            let own = || self.commit_id(space_ix, log, index + 1).ok();
-            if index == beyond.0 { Some(beyond.1) } else { own() }
-        };
-        let (prefix, size) = (tree.size(), attestation.seq);
-        let proof = if prefix == size {
-            tree.proof(seq - 1, size, &ids)
-        } else {
-            tree.extend_proof(seq - 1, PrefixProof { prefix, size, hashes }, &ids)
-        };
-        let proof = proof.map_err(|_| ReadError::Unvouched)?;
-        Ok(Voucher { attestation: attestation.clone(), proof })
     }
 }
 

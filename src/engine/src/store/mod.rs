@@ -36,6 +36,7 @@ mod tables;
 mod tags;
 mod tail;
 mod verify;
+mod vouchers;
 mod waiting;
 mod watch;
 mod write;
