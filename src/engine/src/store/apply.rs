@@ -280,8 +280,9 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn commit_record(&self, segment: u64, offset: u32) -> Result<(Vec<u8>, u64), ReadError> {
-        let record = self.log.read(Position { segment, offset });
-        Ok((body_of(segment, offset, record)?, self.base_ms_of(segment)?))
+        let position = Position { segment, offset };
+        let body = body_of(kinds::COMMIT, position, self.log.read(position))?;
+        Ok((body, self.base_ms_of(segment)?))
     }
 
     fn with_dictionary<T>(
@@ -314,14 +315,15 @@ impl<D: Disk + Clone> Store<D> {
     }
 }
 
-/// Returns the body of a commit's record that was read.
+/// Returns the body of a record that was read and must be of that kind; trouble of the disk is no
+/// damage.
 pub(crate) fn body_of(
-    segment: u64,
-    offset: u32,
+    kind: RecordKind,
+    Position { segment, offset }: Position,
     record: Result<Record, LogReadError>,
 ) -> Result<Vec<u8>, ReadError> {
     match record {
-        Ok(record) if record.kind == kinds::COMMIT => Ok(record.body),
+        Ok(record) if record.kind == kind => Ok(record.body),
         Err(LogReadError::Io { source, .. }) => Err(ReadError::Disk(source)),
         _ => Err(ReadError::Damaged(Damaged { segment, offset })),
     }

@@ -13,8 +13,8 @@
 
 use std::collections::BTreeSet;
 
-use super::apply::kinds;
-use super::{InsertError, ReadError, Store, WriteError};
+use super::apply::{body_of, kinds};
+use super::{Damaged, InsertError, ReadError, Store, WriteError};
 use crate::base::{Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::event::{ForkProof, ForkSide};
@@ -114,10 +114,9 @@ impl<D: Disk + Clone> Store<D> {
     pub fn fork_proof(&self, space: &SpaceId, log: &LogId) -> Result<ForkProof, ReadError> {
         let table = self.table(self.space_index(space)?)?;
         let position = table.closed(log).ok_or(ReadError::UnknownEvent)?.position;
-        let damaged = super::Damaged { segment: position.segment, offset: position.offset };
-        let record = self.log.read(position).ok().filter(|r| r.kind == kinds::FORK_PROOF);
-        let record = record.ok_or_else(|| damaged.clone())?;
-        ForkProof::decode(&record.body).map_err(|_| ReadError::Damaged(damaged))
+        let body = body_of(kinds::FORK_PROOF, position, self.log.read(position))?;
+        let Position { segment, offset } = position;
+        ForkProof::decode(&body).map_err(|_| Damaged { segment, offset }.into())
     }
 
     /// Returns this replica's side of a fork: the commit that it holds of a log under a number.

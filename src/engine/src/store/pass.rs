@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::apply::body_of;
+use super::apply::{body_of, kinds};
 use super::load::Places;
 use super::overlay::Overlay;
 use super::sidecar::CommitSearch;
@@ -61,7 +61,7 @@ impl<'a, D: Disk + Clone> Pass<'a, D> {
             self.records = store.log.reader(segment, self.ahead_bytes);
         }
         let records = self.records.as_mut().ok_or_else(damaged)?;
-        let body = body_of(segment, offset, records.read(offset))?;
+        let body = body_of(kinds::COMMIT, position, records.read(offset))?;
         let commit = if store.tail.segment == Some(segment) {
             compact::read(&body, &store.tail.dictionary, store.base_ms_of(segment)?)
         } else {

@@ -9,6 +9,7 @@ use crate::base::{EventId, LogId, Rng};
 use crate::crdt::{Action, Supersedes};
 use crate::event::Commit;
 use crate::log::CrashMode;
+use crate::store::ReadError;
 
 /// The executable specification: which commits count, and what is live, by walking the graph.
 struct Model {
@@ -361,6 +362,26 @@ fn a_fresh_replica_gets_forks_and_branches_from_anybody() {
     }
     world.assert_equal();
     world.assert_as_specified(&keys);
+}
+
+#[test]
+fn a_proof_that_the_disk_does_not_give_now_is_not_damaged() {
+    let mut world = World::new(1);
+    let space = world.share();
+    world.count(0, "count", 1);
+    let twin = world.twin(0);
+    for n in [0, twin] {
+        world.count(n, "count", 1);
+    }
+    world.connect(0, twin);
+    let (log, _) = world.closed(0).pop().unwrap();
+    let segments = world.disks[0].files(crate::log::FileKind::Segment).unwrap();
+    let all = segments.into_iter().map(|file| (file, 0..u64::MAX)).collect();
+    world.disks[0].faults(|faults| faults.unreadable = all);
+    let read = world.nodes[0].store_ref().fork_proof(&space, &log);
+    assert!(matches!(read, Err(ReadError::Disk(_))), "{read:?}");
+    world.disks[0].faults(|faults| faults.unreadable.clear());
+    world.nodes[0].store_ref().fork_proof(&space, &log).unwrap();
 }
 
 #[test]
