@@ -8,7 +8,7 @@ use super::{InsertError, ReadError, Store};
 use crate::base::{CommitId, Hlc, HlcClock, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::crdt::Supersedes;
-use crate::event::{Commit, Kind};
+use crate::event::{Commit, Kind, Voucher};
 use crate::log::Disk;
 
 /// What came of a chunk.
@@ -51,20 +51,45 @@ impl<D: Disk + Clone> Store<D> {
                 self.append_voucher(space_ix, *tip, voucher.clone())?;
             }
         }
-        for commit in chunk.commits {
-            let Some(end) = last.get(&commit.log()) else { continue };
-            if self.table(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
-                if self.locate(space_ix, &commit.tip())?.is_none() {
-                    let voucher = chunk.vouchers.get(&end.log).filter(|_| *end == commit.tip());
-                    self.hold_suspect(space_ix, Arc::new(commit), voucher.cloned())?;
-                }
-            } else if commit.seq() > self.seq(space_ix, &commit.log()) {
-                self.take(now, space_ix, Arc::new(commit), &mut inserted)?;
+        let commits: Vec<Arc<Commit>> = chunk.commits.into_iter().map(Arc::new).collect();
+        let mut taken = Ok(());
+        for commit in commits.iter().filter(|commit| last.contains_key(&commit.log())) {
+            let voucher = chunk.vouchers.get(&commit.log());
+            let voucher = voucher.filter(|_| last.get(&commit.log()) == Some(&commit.tip()));
+            taken = self.take_new(now, space_ix, commit, voucher, &mut inserted);
+            if taken.is_err() {
+                break;
             }
         }
-        self.take_waiting(now, space_ix, &mut inserted)?;
+        let taken = taken.and_then(|()| self.take_waiting(now, space_ix, &mut inserted));
+        self.vouch_for_taken(space_ix, &commits)?;
+        taken?;
         inserted.waiting = self.waiting.len();
         Ok(inserted)
+    }
+
+    /// Takes a commit of a chunk if it is new; `voucher` is for its log up to it.
+    fn take_new(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        commit: &Arc<Commit>,
+        voucher: Option<&Voucher>,
+        inserted: &mut Inserted,
+    ) -> Result<(), InsertError> {
+        let table = self.table(space_ix)?;
+        if !table.is_suspect(&commit.log(), commit.seq()) {
+            let new = commit.seq() > table.seq(&commit.log());
+            return if new {
+                self.take(now, space_ix, Arc::clone(commit), inserted)
+            } else {
+                Ok(())
+            };
+        }
+        match self.locate(space_ix, &commit.tip())? {
+            Some(_) => Ok(()),
+            None => self.hold_suspect(space_ix, Arc::clone(commit), voucher.cloned()),
+        }
     }
 
     /// Applies what waits and has become ready, in all spaces.
@@ -75,6 +100,7 @@ impl<D: Disk + Clone> Store<D> {
         let mut inserted = Inserted::default();
         for space_ix in 0..self.tables.len() {
             self.take_waiting(now, space_ix, &mut inserted)?;
+            self.vouch_for_taken(space_ix, &[])?;
         }
         inserted.waiting = self.waiting.len();
         Ok(inserted)

@@ -275,6 +275,14 @@ impl SpaceTable {
         }
     }
 
+    /// Returns the logs that are vouched for only up to commits that are still to come.
+    pub(crate) fn unvouched(&self) -> impl Iterator<Item = (&LogTable, Tip, &Voucher)> {
+        self.pending.values().filter_map(|(tip, voucher)| {
+            let log = self.log(&tip.log).filter(|log| log.voucher.is_none())?;
+            (log.seq < tip.seq).then_some((log, *tip, voucher))
+        })
+    }
+
     /// Takes note of the segment that a commit lies in.
     pub(crate) fn place(&mut self, log: &LogId, seq: u64, segment: u64) {
         let Some(log) = self.log_mut(log) else { return };

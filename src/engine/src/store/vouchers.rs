@@ -1,13 +1,16 @@
 //! What vouches for a part of a log that is handed on.
 //!
 //! An author signs its own log as it stands. Of another's log a store holds one voucher, for all
-//! that it holds of it, and makes those for shorter parts from that. It cannot make one for a part
-//! whose voucher was for more than could be taken: [`ReadError::Unvouched`].
+//! that it holds of it, and makes those for shorter parts from that. Where less could be taken than
+//! was vouched for, it makes the one for what it took at once, while the ids of the rest are at
+//! hand. Without one the part is not handed on: [`ReadError::Unvouched`].
 
-use super::{ReadError, Store};
+use std::sync::Arc;
+
+use super::{AppendError, ReadError, Store};
 use crate::base::{CommitId, LogId};
 use crate::event::tree::{PrefixProof, Tree};
-use crate::event::{Attestation, Voucher};
+use crate::event::{Attestation, Commit, Voucher};
 use crate::log::Disk;
 
 impl<D: Disk + Clone> Store<D> {
@@ -40,6 +43,37 @@ impl<D: Disk + Clone> Store<D> {
         let entry = self.table(space_ix)?.log(log).ok_or(ReadError::UnknownEvent)?;
         let ids = |index: u64| self.commit_id(space_ix, log, index + 1).ok();
         shorter(&entry.tree, &held, seq, &ids)
+    }
+
+    /// Stores what vouches for as much of each log as was taken of it, where the rest waits or came
+    /// among `refused`: both may be gone when a peer asks.
+    pub(crate) fn vouch_for_taken(
+        &mut self,
+        space_ix: usize,
+        refused: &[Arc<Commit>],
+    ) -> Result<(), AppendError> {
+        let mut made = Vec::new();
+        for (log, end, held) in self.table(space_ix)?.unvouched() {
+            let beyond = |seq: u64| {
+                let among = || refused.iter().find(|c| c.log() == log.log && c.seq() == seq);
+                self.waiting.get(space_ix, log.log, seq).or_else(among).map(|commit| commit.id())
+            };
+            let mut tree = log.tree.clone();
+            let rest: Option<Vec<CommitId>> = (log.seq + 1..=end.seq).map(beyond).collect();
+            let Some(rest) = rest.filter(|rest| rest.last() == Some(&end.id)) else { continue };
+            rest.iter().for_each(|id| tree.append(id));
+            let ids = |index: u64| match index.checked_sub(log.seq) {
+                Some(at) => rest.get(usize::try_from(at).ok()?).copied(),
+                None => self.commit_id(space_ix, &log.log, index + 1).ok(),
+            };
+            if let Ok(voucher) = shorter(&tree, held, log.seq, &ids) {
+                made.push((log.tip(), voucher));
+            }
+        }
+        for (tip, voucher) in made {
+            self.append_voucher(space_ix, tip, voucher)?;
+        }
+        Ok(())
     }
 
     /// Returns what vouches for a part of a closed log before its fork, if all of that is here: the
