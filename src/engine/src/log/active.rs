@@ -36,6 +36,8 @@ pub(super) struct Active {
     pub(super) groups: u32,
     /// The hash of the flushed bytes; none if it must be read back.
     pub(super) sha: Option<Sha256Stream>,
+    /// The bodies of the records of [`RecordKind::NAMES`], with where they start.
+    pub(super) names: Vec<(u32, Vec<u8>)>,
     /// Whether the manifest names this segment.
     pub(super) listed: bool,
     /// An earlier process wrote the tail, and may have told somebody that it is durable.
@@ -49,6 +51,7 @@ pub(super) struct Resumed {
     pub(super) records: u64,
     pub(super) groups: u32,
     pub(super) marked: u32,
+    pub(super) names: Vec<(u32, Vec<u8>)>,
     pub(super) listed: bool,
 }
 
@@ -74,6 +77,7 @@ impl Active {
             records: 0,
             groups: 0,
             sha: Some(Sha256Stream::new("")),
+            names: Vec::new(),
             listed: false,
             inherited: false,
         }
@@ -84,7 +88,7 @@ impl Active {
         store: [u8; 16],
         id: SegmentId,
         previous: Predecessor,
-        resumed: &Resumed,
+        resumed: Resumed,
     ) -> Self {
         Self {
             tail: Vec::new(),
@@ -99,6 +103,7 @@ impl Active {
             records: resumed.records,
             groups: resumed.groups,
             sha: None,
+            names: resumed.names,
             listed: resumed.listed,
             ..Self::begin(store, id, previous)
         }
@@ -128,6 +133,9 @@ impl Active {
     pub(super) fn append(&mut self, kind: RecordKind, body: &[u8]) -> u32 {
         let at = self.end();
         let crc = record::write(&mut self.tail, self.seed, at, kind, body);
+        if kind == RecordKind::NAMES {
+            self.names.push((at, body.to_vec()));
+        }
         self.chain = record::extend_chain(self.chain, crc);
         self.open_count += 1;
         self.records += 1;
@@ -170,6 +178,7 @@ impl Active {
     /// Drops the open group, as if it had never been appended.
     pub(super) fn take_back(&mut self) {
         self.tail.truncate((self.flushed - self.durable) as usize);
+        self.names.retain(|(at, _)| *at < self.flushed);
         self.records -= u64::from(self.open_count);
         self.open_count = 0;
         self.written = self.written_flushed;

@@ -92,6 +92,14 @@ impl<D: Disk> Log<D> {
         super::recovery::open(disk, options)
     }
 
+    /// Writes again what a failing disk did not take, if that is due; so does each change first.
+    ///
+    /// # Errors
+    /// [`LogError::Stalled`] or [`LogError::Failed`].
+    pub fn retry(&mut self) -> Result<(), LogError> {
+        self.ready()
+    }
+
     /// Appends a record to the open group and returns where it starts. Reads see it at once.
     ///
     /// The first record of a segment creates its file and reserves space, so a full disk is met

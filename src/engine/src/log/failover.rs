@@ -3,7 +3,7 @@
 //! A failed sync says nothing about what is on the medium, and a second try proves nothing: the
 //! system marks the pages clean (Rebello et al., ATC 2020). So the file is left alone: it ends
 //! where it was durable, and the records beyond, which are still in memory, are written to a new
-//! segment. If that fails too the log becomes read-only; if there is merely no space, each later
+//! segment, after the names that they were written under. If that fails too the log becomes read-only; if there is merely no space, each later
 //! change tries again.
 
 use super::active::Active;
@@ -11,6 +11,8 @@ use super::append::{Log, Moved};
 use super::disk::{Disk, DiskError};
 use super::error::LogError;
 use super::manifest::{Entry, State};
+use super::record::RecordKind;
+use super::segment::SegmentId;
 use super::survey::hash_file;
 
 /// Whether the log takes changes.
@@ -103,6 +105,10 @@ impl<D: Disk> Log<D> {
         let Some(old) = &self.active else { return Ok(()) };
         let (place, durable, file) = (old.id.place, old.durable, old.id.file_id());
         let inherited = old.inherited;
+        // What is moved is read as before: under the same names and the same base time.
+        let base = old.id.base;
+        let names = old.names.iter().filter(|(at, _)| *at < durable);
+        let names: Vec<Vec<u8>> = names.map(|(_, body)| body.clone()).collect();
         let mut undurable = Vec::new();
         old.undurable(|at, kind, body| undurable.push((old.position(at), kind, body.to_vec())));
         let cut = (durable > 0).then(|| {
@@ -113,10 +119,15 @@ impl<D: Disk> Log<D> {
         if !inherited {
             self.save_cut(cut)?;
         }
-        let id = self.next_id();
+        let id = SegmentId { base, ..self.next_id() };
         let previous =
             cut.map_or_else(|| self.manifest.last_as_predecessor(), |cut| cut.as_predecessor());
         let mut new = Active::begin(self.store, id, previous);
+        if !undurable.is_empty() {
+            for names in &names {
+                new.append(RecordKind::NAMES, names);
+            }
+        }
         let mut records = Vec::with_capacity(undurable.len());
         for (at, kind, body) in undurable {
             let moved = new.append(kind, &body);

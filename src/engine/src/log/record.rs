@@ -18,6 +18,9 @@ pub struct RecordKind(pub u8);
 impl RecordKind {
     /// The lowest kind that a caller may use.
     pub const CALLER_MIN: u8 = 0x10;
+    /// Names what later records of the same segment speak of: where those are moved, all names
+    /// that their segment holds are written before them.
+    pub const NAMES: Self = Self(0x10);
     /// Closes a group of records.
     pub(super) const GROUP: Self = Self(1);
     /// Closes a segment.

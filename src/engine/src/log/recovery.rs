@@ -129,9 +129,10 @@ impl Surveyed {
             records: survey.records,
             groups: survey.groups,
             marked: if covered { survey.end } else { survey.group_mark },
+            names: survey.names.clone(),
             listed: self.candidate.listed,
         };
-        Active::resume(store, self.candidate.known.id, self.candidate.previous, &resumed)
+        Active::resume(store, self.candidate.known.id, self.candidate.previous, resumed)
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Survey {
     pub(super) seal: Option<Seal>,
     /// Records of callers that validate.
     pub(super) records: u64,
+    /// The bodies of the records of [`RecordKind::NAMES`], with where they start.
+    pub(super) names: Vec<(u32, Vec<u8>)>,
     /// Groups that validate.
     pub(super) groups: u32,
     /// The chain of checksums up to the end.
@@ -89,6 +91,7 @@ pub(super) fn survey<D: Disk>(disk: &D, known: &Known) -> Result<Survey, DiskErr
             end: 0,
             seal: None,
             records: 0,
+            names: Vec::new(),
             groups: 0,
             chain: 0,
             mark: 0,
@@ -166,6 +169,10 @@ impl<D: Disk> Surveyor<'_, D> {
                 self.close_group(end, self.open.chain);
             }
             _ => {
+                if found.kind == RecordKind::NAMES {
+                    let Ok(body) = self.walk.body(found) else { return false };
+                    self.out.names.push((start, body.to_vec()));
+                }
                 self.open.count += 1;
                 self.open.chain = record::extend_chain(self.open.chain, found.crc);
             }
@@ -239,6 +246,7 @@ impl<D: Disk> Surveyor<'_, D> {
             end = torn_to;
         }
         self.out.end = end;
+        self.out.names.retain(|(at, _)| *at < end);
         self.out.chain = self.closed_chain;
         self.out.mark = mark;
         self.out.torn_to = torn_to;

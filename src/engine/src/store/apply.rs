@@ -18,7 +18,7 @@ pub(crate) mod kinds {
     use crate::log::RecordKind;
 
     /// Names a log for the rest of the segment.
-    pub(crate) const DICTIONARY: RecordKind = RecordKind(0x10);
+    pub(crate) const DICTIONARY: RecordKind = RecordKind::NAMES;
     /// One commit in compact form.
     pub(crate) const COMMIT: RecordKind = RecordKind(0x11);
     /// What vouches for the tip of a log.
@@ -52,6 +52,7 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         commit: Arc<Commit>,
     ) -> Result<Position, AppendError> {
+        self.catch_up()?;
         let chain = self.chain_of(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
         let deps = self.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
         let segment = self.intern(space_ix, compact::logs(&commit))?;
@@ -73,6 +74,7 @@ impl<D: Disk + Clone> Store<D> {
         tip: Tip,
         voucher: Voucher,
     ) -> Result<(), AppendError> {
+        self.catch_up()?;
         self.intern(space_ix, [tip.log])?;
         let table = self.table(space_ix)?;
         let Some(ix) = self.tail.dictionary.find(&table.id, &tip.log) else { return Ok(()) };
@@ -90,6 +92,7 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Appends a proof that a log is forked. What follows from it is done elsewhere.
     pub(crate) fn append_proof(&mut self, proof: &ForkProof) -> Result<Position, AppendError> {
+        self.catch_up()?;
         let mut body = Vec::new();
         proof.encode(&mut body);
         self.append(kinds::FORK_PROOF, &body)
@@ -202,17 +205,25 @@ impl<D: Disk + Clone> Store<D> {
         Ok(self.tail.segment.unwrap_or_default())
     }
 
+    /// Has the log write again what its disk did not take, before anything new is appended: what
+    /// is moved is read again, and that must not find what the tables do not have yet.
+    fn catch_up(&mut self) -> Result<(), AppendError> {
+        let ready = self.log.retry();
+        self.follow()?;
+        Ok(ready?)
+    }
+
     /// Appends a record; a group that is full is closed first.
     fn append(&mut self, kind: RecordKind, body: &[u8]) -> Result<Position, AppendError> {
-        let result = match self.log.append(kind, body) {
+        match self.log.append(kind, body) {
             Err(LogError::GroupFull) => {
-                self.log.flush()?;
-                self.log.append(kind, body)
+                let flushed = self.log.flush();
+                self.follow()?;
+                flushed?;
+                Ok(self.log.append(kind, body)?)
             }
-            result => result,
-        };
-        self.follow()?;
-        Ok(result?)
+            result => Ok(result?),
+        }
     }
 
     /// Reads one commit's record, without what its hash needs.

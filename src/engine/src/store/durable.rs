@@ -99,9 +99,15 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Follows records that the log wrote anew because their segment's disk failed.
+    ///
+    /// All is read again: the segment that ends early now needs tables as of that end.
     pub(crate) fn follow(&mut self) -> Result<(), AppendError> {
-        while let Some(moved) = self.log.take_moved() {
-            self.follow_moved(&moved)?;
+        let mut moved = false;
+        while self.log.take_moved().is_some() {
+            moved = true;
+        }
+        if moved {
+            self.reload()?;
         }
         Ok(())
     }

@@ -13,12 +13,10 @@ use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
 use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
-use crate::base::{CommitId, Hash, LogId, Now, Reader, Rng};
+use crate::base::{Hash, LogId, Now, Reader, Rng};
 use crate::causal::Tip;
-use crate::event::{Commit, ForkProof, KeyPair, Voucher, compact};
-use crate::log::{
-    Damage, Disk, FileId, FileKind, Log, LogOptions, Moved, Position, Record, Recovery,
-};
+use crate::event::{Commit, Dictionary, ForkProof, KeyPair, Voucher, compact};
+use crate::log::{Damage, Disk, FileId, FileKind, Log, LogOptions, Position, Record, Recovery};
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +48,8 @@ impl<D: Disk + Clone> Store<D> {
         let local = match Local::load(&disk)? {
             Some(local) => local,
             None if disk.files(FileKind::Segment)?.is_empty() => {
-                Local { store: rng.bytes(), incarnation: rng.u64(), ..Local::default() }
+                let (store, incarnation, place) = (rng.bytes(), rng.u64(), options.place);
+                Local { store, incarnation, place, ..Local::default() }
             }
             None => return Err(LocalError::Missing.into()),
         };
@@ -299,9 +298,7 @@ impl<D: Disk + Clone> Store<D> {
                 self.tail.interned = self.tail.dictionary.len();
             }
             kinds::COMMIT => {
-                let ids = |_: &_, _| None::<CommitId>;
-                let dictionary = &self.tail.dictionary;
-                let commit = compact::decode(&record.body, dictionary, base_ms, &ids).ok()?;
+                let commit = self.record_commit(&record.body, &self.tail.dictionary, base_ms)?;
                 let space_ix = self.local.space_index(&commit.space())?;
                 if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
                     let Some(counted) = counted else { return Some(Replayed::Fork) };
@@ -361,54 +358,21 @@ impl<D: Disk + Clone> Store<D> {
         Some((chain, self.inner_deps(space_ix, commit).ok()??))
     }
 
-    /// Follows records that the log had to write anew in another segment.
-    pub(crate) fn follow_moved(&mut self, moved: &Moved) -> Result<(), ReadError> {
-        if !self.tables.iter().all(SpaceTable::is_unforked) {
-            return self.reload();
+    /// Reads a commit's record; none if it is damaged. Ids that it leaves out are known to its
+    /// segment's dictionary, or, of a record that was moved, to the segment that it was in.
+    pub(super) fn record_commit(
+        &self,
+        body: &[u8],
+        dictionary: &Dictionary,
+        base_ms: u64,
+    ) -> Option<Commit> {
+        if let Ok(commit) = compact::decode(body, dictionary, base_ms, &|_, _| None) {
+            return Some(commit);
         }
-        self.recent = RefCell::new(Recent::new(self.options.memory_bytes / 16));
-        let old = moved.end.segment;
-        let segments = self.log.segments();
-        for segment in segments.iter().filter(|segment| segment.number >= old) {
-            self.tail = Tail::of(segment.number);
-            self.reindex(segment.number)?;
-            if segment.sealed {
-                self.index_sealed(segment.number, segment.sha)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the records of a segment into the tail alone: the tables know their commits.
-    fn reindex(&mut self, number: u64) -> Result<(), ReadError> {
-        let from = Position { segment: number, offset: 0 };
-        let records: Vec<_> = self
-            .log
-            .scan(from)
-            .filter_map(Result::ok)
-            .take_while(|(position, _)| position.segment == number)
-            .collect();
-        let base_ms = self.base_ms_of(number)?;
-        for (position, record) in records {
-            match record.kind {
-                kinds::DICTIONARY => {
-                    let read = self.tail.dictionary.read_entries(&record.body);
-                    read.map_err(|_| Damaged { segment: number, offset: position.offset })?;
-                    self.tail.interned = self.tail.dictionary.len();
-                }
-                kinds::COMMIT => {
-                    let damaged = Damaged { segment: number, offset: position.offset };
-                    let ids = |_: &_, _| None::<CommitId>;
-                    let commit =
-                        compact::decode(&record.body, &self.tail.dictionary, base_ms, &ids)
-                            .map_err(|_| damaged)?;
-                    let space_ix = self.space_index(&commit.space())?;
-                    self.index_place(space_ix, position, &commit, commit.log());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let space = compact::read(body, dictionary, base_ms).ok()?.space;
+        let space_ix = self.local.space_index(&space)?;
+        let ids = |log: &LogId, seq| self.commit_id(space_ix, log, seq).ok();
+        compact::decode(body, dictionary, base_ms, &ids).ok()
     }
 
     /// Returns the milliseconds that stamps in a segment are relative to.

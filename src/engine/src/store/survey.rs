@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::kinds;
 use super::{ReadError, Store};
 use crate::base::{CommitId, LogId};
-use crate::event::{Commit, Dictionary, ForkProof, compact};
+use crate::event::{Commit, Dictionary, ForkProof};
 use crate::log::{Disk, Position, Record};
 
 /// Which commits of forked logs count, among those that are replayed.
@@ -110,8 +110,8 @@ impl<D: Disk + Clone> Store<D> {
             match record.kind {
                 kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
                 kinds::COMMIT => {
-                    let decoded = compact::decode(&record.body, &dictionary, base_ms, &|_, _| None);
-                    let Ok(commit) = decoded else { continue };
+                    let commit = self.record_commit(&record.body, &dictionary, base_ms);
+                    let Some(commit) = commit else { continue };
                     if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
                         dictionary.note(ix, commit.seq(), commit.id());
                     }

@@ -12,7 +12,7 @@ use super::*;
 use crate::base::Rng;
 
 const STORE: [u8; 16] = [0x5a; 16];
-const KIND: RecordKind = RecordKind(0x10);
+const KIND: RecordKind = RecordKind(0x11);
 
 type Shared = Arc<MemoryDisk>;
 

@@ -17,7 +17,11 @@ pub(super) fn now(ms: u64) -> Now {
 }
 
 pub(super) fn open(disk: &Arc<MemoryDisk>, seed: u8) -> TestStore {
-    let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place: None };
+    open_in(disk, seed, None)
+}
+
+fn open_in(disk: &Arc<MemoryDisk>, seed: u8, place: Option<u64>) -> TestStore {
+    let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place };
     let key = KeyPair::from_seed([seed; 32]);
     Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap().0
 }
@@ -95,6 +99,48 @@ fn what_was_written_is_read_again_after_a_reopening() {
         hashes.push((store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap()));
         assert!(round == 0 || !store.sealed.is_empty(), "segments were sealed on the way");
         store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_is_copied_before_its_first_write_is_a_copy_too() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open_in(&disk, 1, Some(1));
+    store.join_space(SpaceId([9; 32]), "default").unwrap();
+    let twin = Arc::new(disk.snapshot());
+    let mut twin = open_in(&twin, 1, Some(2));
+    assert_ne!(store.own_log().unwrap(), twin.own_log().unwrap());
+}
+
+#[test]
+fn what_a_failed_sync_moved_is_read_in_its_new_place() {
+    for fails in [1, 3] {
+        let disk = Arc::new(MemoryDisk::new());
+        let mut store = open(&disk, 1);
+        let space = store.create_space(now(1), "default").unwrap();
+        write(&mut store, 10, vec![put("a", "1")]);
+        store.sync().unwrap();
+        // The names that these commits use are in what is durable already, and in another segment.
+        disk.faults(|faults| faults.syncs_to_fail = 1);
+        for i in 0..fails {
+            write(&mut store, 90_000 + i, vec![put("a", &format!("2{i}")), put("b", "3")]);
+        }
+        store.sync().unwrap();
+        let hashes = (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap());
+        assert_eq!(text(&mut store, "b").as_deref(), Some("3"));
+        assert_eq!(store.history(&space, &key("a"), 9).unwrap().len() as u64, fails + 1);
+        write(&mut store, 91_000, vec![put("c", "4")]);
+        store.sync().unwrap();
+        drop(store);
+        if fails == 1 {
+            disk.crash(crate::log::CrashMode::LoseAll, &mut Rng::new([0; 32]));
+        }
+        let mut store = open(&disk, 1);
+        assert_eq!(store.damage(), None);
+        assert_eq!(text(&mut store, "c").as_deref(), Some("4"));
+        assert_eq!(text(&mut store, "b").as_deref(), Some("3"));
+        assert_ne!((store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap()), hashes);
+        assert_eq!(store.history(&space, &key("a"), 9).unwrap().len() as u64, fails + 1);
     }
 }
 
