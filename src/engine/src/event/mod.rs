@@ -23,7 +23,7 @@ mod tip;
 pub mod tree;
 
 #[cfg(test)]
-mod arbitrary;
+pub(crate) mod arbitrary;
 
 pub use attestation::{Attestation, KeyPair, Voucher, VoucherError};
 pub use commit::Commit;

@@ -277,7 +277,8 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Returns the id that a record of the segment leaves out where it names a commit: of several
-    /// under one number, that of the first in the segment (FORMAT 6.1).
+    /// under one number, that of the first in the segment (FORMAT 6.1), or of a record that was
+    /// moved, in the segment before (FORMAT 7.8).
     fn noted_id(&self, space_ix: usize, segment: u64, log: &LogId, seq: u64) -> Option<CommitId> {
         let table = self.table(space_ix).ok()?;
         if !table.is_suspect(log, seq) {
@@ -285,7 +286,8 @@ impl<D: Disk + Clone> Store<D> {
         }
         let places = table.branches(log).filter_map(|branch| {
             let place = self.commit_place(space_ix, &branch.log, seq).ok()??;
-            (place.segment == segment).then_some((place.offset, place.id))
+            let back = segment.checked_sub(place.segment)?;
+            Some(((back, place.offset), place.id))
         });
         places.min().map(|(_, id)| id)
     }

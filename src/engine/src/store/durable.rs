@@ -100,8 +100,9 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Follows records that the log wrote anew because their segment's disk failed.
     ///
-    /// All is read again: the segment that ends early now needs tables as of that end.
-    pub(crate) fn follow(&mut self) -> Result<(), AppendError> {
+    /// All is read again then: the segment that ends early now needs tables as of that end. Tells
+    /// whether there were any.
+    pub(crate) fn follow(&mut self) -> Result<bool, AppendError> {
         let mut moved = false;
         while self.log.take_moved().is_some() {
             moved = true;
@@ -109,7 +110,7 @@ impl<D: Disk + Clone> Store<D> {
         if moved {
             self.reload()?;
         }
-        Ok(())
+        Ok(moved)
     }
 }
 

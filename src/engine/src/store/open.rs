@@ -208,7 +208,8 @@ impl<D: Disk + Clone> Store<D> {
         sealed: bool,
         counted: Option<&Counted>,
     ) -> Result<bool, ReadError> {
-        self.tail = Tail::of(number);
+        let before = std::mem::take(&mut self.tail.dictionary);
+        self.tail = Tail::after(before, number);
         let from = Position { segment: number, offset: 0 };
         let within = |item: &Result<(Position, Record), Damage>| match item {
             Ok((position, _)) => position.segment == number,
@@ -298,7 +299,7 @@ impl<D: Disk + Clone> Store<D> {
                 self.tail.interned = self.tail.dictionary.len();
             }
             kinds::COMMIT => {
-                let commit = self.record_commit(&record.body, &self.tail.dictionary, base_ms)?;
+                let commit = self.replayed_commit(at.segment, &record.body, base_ms)?;
                 let space_ix = self.local.space_index(&commit.space())?;
                 if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
                     let Some(counted) = counted else { return Some(Replayed::Fork) };
@@ -358,12 +359,30 @@ impl<D: Disk + Clone> Store<D> {
         Some((chain, self.inner_deps(space_ix, commit).ok()??))
     }
 
+    /// Reads a commit's record while its segment is replayed; none if it is damaged.
+    fn replayed_commit(&mut self, segment: u64, body: &[u8], base_ms: u64) -> Option<Commit> {
+        let Tail { dictionary, before, .. } = &self.tail;
+        let commit = self.record_commit(body, dictionary, before, base_ms);
+        if commit.is_some() || !before.is_empty() {
+            return commit;
+        }
+        // The segment before was not replayed, and its index says nothing of what does not count.
+        let segments = self.log.segments();
+        let former = segments.iter().rfind(|former| former.number < segment)?;
+        let mut names = Dictionary::default();
+        self.each_commit(former.number, &mut names, |_| {});
+        self.tail.before = names;
+        let Tail { dictionary, before, .. } = &self.tail;
+        self.record_commit(body, dictionary, before, base_ms)
+    }
+
     /// Reads a commit's record; none if it is damaged. Ids that it leaves out are known to its
     /// segment's dictionary, or, of a record that was moved, to the segment that it was in.
     pub(super) fn record_commit(
         &self,
         body: &[u8],
         dictionary: &Dictionary,
+        before: &Dictionary,
         base_ms: u64,
     ) -> Option<Commit> {
         if let Ok(commit) = compact::decode(body, dictionary, base_ms, &|_, _| None) {
@@ -371,7 +390,10 @@ impl<D: Disk + Clone> Store<D> {
         }
         let space = compact::read(body, dictionary, base_ms).ok()?.space;
         let space_ix = self.local.space_index(&space)?;
-        let ids = |log: &LogId, seq| self.commit_id(space_ix, log, seq).ok();
+        let ids = |log: &LogId, seq| {
+            let known = before.find(&space, log).and_then(|ix| before.id(ix, seq));
+            known.or_else(|| self.commit_id(space_ix, log, seq).ok())
+        };
         compact::decode(body, dictionary, base_ms, &ids).ok()
     }
 

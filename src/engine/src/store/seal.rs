@@ -93,14 +93,16 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// As for [`seal_if_full`](Self::seal_if_full).
     pub(crate) fn seal(&mut self) -> Result<(), AppendError> {
-        let Some(number) = self.tail.segment else { return Ok(()) };
-        self.log.seal_active()?;
-        self.follow()?;
-        let sealed = self.log.segments().into_iter().rev().find(|s| s.number == number && s.sealed);
-        if let Some(sealed) = sealed {
-            self.index_sealed(number, sealed.sha)?;
+        if self.tail.segment.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let sealed = self.log.seal_active();
+        // Where records were moved on the way, all was read again, what was sealed included.
+        let moved = self.follow()?;
+        match sealed? {
+            Some(sealed) if !moved => Ok(self.index_sealed(sealed.number, sealed.sha)?),
+            _ => Ok(()),
+        }
     }
 
     /// Turns the tail into the sidecar of a segment that was sealed.

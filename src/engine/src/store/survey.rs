@@ -78,8 +78,9 @@ impl<D: Disk + Clone> Store<D> {
         // By id, what each suspect builds upon that may be suspect.
         let mut suspects: BTreeMap<CommitId, Vec<CommitId>> = BTreeMap::new();
         let mut counted = Counted::new();
+        let mut names = Dictionary::default();
         for number in segments {
-            self.each_commit(*number, |commit| {
+            self.each_commit(*number, &mut names, |commit| {
                 let Some(space_ix) = self.local.space_index(&commit.space()) else { return };
                 let Some(table) = self.tables.get(space_ix) else { return };
                 let (log, seq) = (commit.log(), commit.seq());
@@ -103,14 +104,21 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Reads the commits of a segment; what is damaged is left out.
-    pub(super) fn each_commit(&self, number: u64, mut take: impl FnMut(&Commit)) {
+    /// `names` is the dictionary of the segment before, as far as that was read, and then of this.
+    pub(super) fn each_commit(
+        &self,
+        number: u64,
+        names: &mut Dictionary,
+        mut take: impl FnMut(&Commit),
+    ) {
         let Ok(base_ms) = self.base_ms_of(number) else { return };
-        let mut dictionary = Dictionary::default();
+        let before = std::mem::take(names);
+        let dictionary = names;
         for (_, record) in self.records_of(number) {
             match record.kind {
                 kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
                 kinds::COMMIT => {
-                    let commit = self.record_commit(&record.body, &dictionary, base_ms);
+                    let commit = self.record_commit(&record.body, dictionary, &before, base_ms);
                     let Some(commit) = commit else { continue };
                     if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
                         dictionary.note(ix, commit.seq(), commit.id());

@@ -74,6 +74,9 @@ pub(crate) struct Tail {
     pub(crate) segment: Option<u64>,
     /// The logs that the segment's records name, and the ids of its commits.
     pub(crate) dictionary: Dictionary,
+    /// That of the segment before, if it was read just before: records that were moved from there
+    /// leave out ids that it knew.
+    pub(crate) before: Dictionary,
     /// How many entries of the dictionary are in the segment.
     pub(crate) interned: u32,
     /// The segment is being replayed, and nobody asks for rows before it is settled.
@@ -106,9 +109,9 @@ pub(crate) struct TailCommit {
 }
 
 impl Tail {
-    /// Starts the index of a segment.
-    pub(crate) fn of(segment: u64) -> Self {
-        Self { segment: Some(segment), ..Self::default() }
+    /// Starts the index of a segment that is read after another.
+    pub(crate) fn after(before: Dictionary, segment: u64) -> Self {
+        Self { segment: Some(segment), before, ..Self::default() }
     }
 
     /// Takes note of a commit's record at `offset`; `name` is the inner name of where it went. Its

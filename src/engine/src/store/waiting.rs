@@ -42,9 +42,9 @@ impl Waiting {
             return false;
         }
         let log = self.commits.entry((space_ix, commit.log())).or_default();
-        if log.insert(commit.seq(), commit).is_none() {
-            self.bytes += bytes;
-        }
+        // Of a forked log another one may have waited under that number.
+        let former = log.insert(commit.seq(), commit);
+        self.bytes = self.bytes + bytes - former.map_or(0, |former| cost(&former));
         true
     }
 
@@ -117,4 +117,29 @@ impl Waiting {
 
 fn cost(commit: &Commit) -> usize {
     commit.header().size as usize + OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::arbitrary;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_room_is_empty_when_nothing_waits(
+            one in arbitrary::some_commit(),
+            other in arbitrary::some_commit(),
+        ) {
+            let mut waiting = Waiting::new(usize::MAX);
+            let (log, seq) = (one.log(), one.seq());
+            let slot = waiting.commits.entry((0, log)).or_default();
+            // Two commits of a forked log under one number.
+            waiting.bytes = cost(&other);
+            slot.insert(seq, Arc::new(other));
+            prop_assert!(waiting.insert(0, Arc::new(one)));
+            waiting.forget(0, &log);
+            prop_assert_eq!((waiting.bytes, waiting.len()), (0, 0));
+        }
+    }
 }
