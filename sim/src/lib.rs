@@ -1,30 +1,26 @@
 //! A deterministic simulator of the engine that ships: replicas on one thread, in virtual time.
 //!
-//! A run is a function of its seed and of this build: the seed draws a plan of writes, meetings,
-//! cuts, crashes, copies and clocks that are wrong ([`plan`]); the world carries it out with real
-//! nodes on disks in memory ([`world`]); what must hold is checked while it runs and when all have
-//! met at the end ([`check`]). The same seed gives the same digest of all that happened.
-//!
-//! Links deliver in order and break off; disks lose what was not synced. Links that lose, repeat or
-//! reorder, and disks that rot, are not here.
+//! A run is a function of its scenario and of this build. The seed draws a [`Scenario`]: writes,
+//! parted networks, crashes, copies, disks that refuse and clocks that are wrong. The [`World`]
+//! carries it out with real nodes on disks in memory; what must hold is checked while it runs and
+//! when all have met at the end. The same scenario gives the same digest of all that happened.
 
 pub mod check;
-pub mod plan;
+pub mod draw;
+pub mod scenario;
+pub mod shrink;
 pub mod world;
 
 pub use check::Broken;
-pub use plan::{Plan, Step};
+pub use scenario::Scenario;
+pub use shrink::shrink;
 pub use world::World;
 
-use kdelta_engine::base::hex;
-
-/// What came of one seed.
+/// What came of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The seed.
-    pub seed: u64,
-    /// A digest of everything that happened, in hexadecimal.
-    pub digest: String,
+    /// A digest of everything that happened.
+    pub digest: u64,
     /// How many messages, disk operations and requests there were.
     pub events: u64,
     /// How long it took in the world, in milliseconds.
@@ -33,18 +29,15 @@ pub struct Outcome {
     pub broken: Option<Broken>,
 }
 
-/// Plays the plan of a seed.
-pub fn run(seed: u64) -> Outcome {
-    let plan = Plan::draw(seed);
-    let mut world = World::new(seed, plan.replicas);
-    let mut broken = None;
-    for step in &plan.steps {
-        broken = world.play(step).err();
-        if broken.is_some() {
-            break;
+/// Plays a scenario to its end.
+pub fn run(scenario: &Scenario) -> Outcome {
+    let mut world = match World::new(scenario) {
+        Ok(world) => world,
+        Err(broken) => {
+            return Outcome { digest: 0, events: 0, virtual_ms: 0, broken: Some(broken) };
         }
-    }
-    let broken = broken.or_else(|| check::at_the_end(&mut world).err());
-    let (events, virtual_ms) = (world.events(), world.elapsed_ms());
-    Outcome { seed, digest: hex(&world.digest()), events, virtual_ms, broken }
+    };
+    let played = world.run_for(scenario.options.trouble_ms).and_then(|()| world.end());
+    let (digest, events, virtual_ms) = (world.digest(), world.events(), world.elapsed_ms());
+    Outcome { digest, events, virtual_ms, broken: played.err() }
 }

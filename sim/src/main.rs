@@ -7,6 +7,28 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["--show", seed] = words.as_slice() {
+        print!("{}", kdelta_sim::Scenario::draw(seed.parse().unwrap_or(0)));
+        return ExitCode::SUCCESS;
+    }
+    if let ["--shrink", seed] = words.as_slice() {
+        let scenario = kdelta_sim::Scenario::draw(seed.parse().unwrap_or(0));
+        match kdelta_sim::shrink(&scenario, 2_000) {
+            Some(shrunk) => {
+                print!("{}# {} runs: {:?}\n", shrunk.scenario, shrunk.runs, shrunk.outcome.broken)
+            }
+            None => println!("does not fail"),
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let ["--play", file] = words.as_slice() {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        match kdelta_sim::Scenario::parse(&text) {
+            Ok(scenario) => println!("{:?}", kdelta_sim::run(&scenario)),
+            Err(error) => println!("{error}"),
+        }
+        return ExitCode::SUCCESS;
+    }
     let range = match words.as_slice() {
         [] => Some((0, 100)),
         ["--seeds", range] => range
@@ -20,11 +42,11 @@ fn main() -> ExitCode {
     };
     let (mut failed, mut events) = (Vec::new(), 0);
     for seed in from..to {
-        let outcome = kdelta_sim::run(seed);
+        let outcome = kdelta_sim::run(&kdelta_sim::Scenario::draw(seed));
         events += outcome.events;
         let broken = outcome.broken.map_or(String::new(), |broken| format!(" BROKEN {broken}"));
         println!(
-            "seed {seed} digest {} events {} virtual_ms {}{broken}",
+            "seed {seed} digest {:016x} events {} virtual_ms {}{broken}",
             outcome.digest, outcome.events, outcome.virtual_ms
         );
         if !broken.is_empty() {

@@ -1,9 +1,11 @@
 //! Seeds that are played with every run of the tests.
 
+use kdelta_sim::{Scenario, run};
+
 #[test]
 fn what_is_promised_holds_in_every_seed() {
     for seed in 0..60 {
-        let outcome = kdelta_sim::run(seed);
+        let outcome = run(&Scenario::draw(seed));
         assert_eq!(outcome.broken, None, "seed {seed}");
         assert!(outcome.events > 20, "seed {seed}: something happened");
     }
@@ -12,11 +14,11 @@ fn what_is_promised_holds_in_every_seed() {
 #[test]
 fn a_seed_gives_the_same_run_twice() {
     for seed in [1, 7, 23] {
-        assert_eq!(kdelta_sim::run(seed), kdelta_sim::run(seed));
+        assert_eq!(run(&Scenario::draw(seed)), run(&Scenario::draw(seed)));
     }
 }
 
 #[test]
 fn seeds_differ() {
-    assert_ne!(kdelta_sim::run(1).digest, kdelta_sim::run(2).digest);
+    assert_ne!(run(&Scenario::draw(1)).digest, run(&Scenario::draw(2)).digest);
 }

@@ -1,0 +1,163 @@
+//! What must hold, whatever happens.
+
+pub(crate) mod facts;
+
+use std::fmt;
+use std::sync::Arc;
+
+use kdelta_engine::base::Hash;
+use kdelta_engine::log::CrashMode;
+
+use crate::world::World;
+
+/// A promise that was broken, and where it showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which promise, in a few words.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Broken {
+    /// Names a broken promise.
+    pub fn new(invariant: &'static str, seen: impl Into<String>) -> Self {
+        Self { invariant, seen: seen.into() }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.seen)
+    }
+}
+
+impl World {
+    /// Checks a store that was just opened: it holds what its users were told is durable, and a
+    /// second opening of the same disk finds the same.
+    pub(crate) fn check_start(&mut self, at: usize) {
+        let space = self.space;
+        let told = self.facts.told.get(&at).cloned().unwrap_or_default();
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.seen.clear();
+        let life = seat.life;
+        let Some(store) = seat.node.as_mut().map(|node| node.store()) else { return };
+        if !store.has_space(&space) {
+            return;
+        }
+        for tip in &told {
+            if !facts::holds(store, &space, tip) {
+                let seen = format!(
+                    "seat {at} lost {} of {} at {}; it holds {:?} of {} promised, damage {:?}",
+                    facts::short(&tip.id),
+                    tip.log,
+                    tip.seq,
+                    store.version(&space).map(|v| v.get(&tip.log)),
+                    told.len(),
+                    store.damage()
+                );
+                self.facts.broken = Some(Broken::new("acknowledged is durable", seen));
+                return;
+            }
+        }
+        if life % OPENINGS_A_SECOND != 0 {
+            return;
+        }
+        let first = facts::show(store, &space);
+        let image = Arc::new(seat.disk.snapshot());
+        image.faults(|faults| *faults = kdelta_engine::log::Faults::default());
+        image.crash(CrashMode::KeepAll, &mut kdelta_engine::base::Rng::new([0; 32]));
+        let now = seat_now();
+        let again = seat.open(image, &self.options, [1; 32], now);
+        let second = match again {
+            Ok(mut store) => facts::show(&mut store, &space),
+            Err(error) => {
+                let seen = format!("seat {at} opens once, and then not: {error}");
+                self.facts.broken = Some(Broken::new("recovery can be repeated", seen));
+                return;
+            }
+        };
+        if first != second {
+            let seen = format!("seat {at} opens to different states");
+            self.facts.broken = Some(Broken::new("recovery can be repeated", seen));
+        }
+    }
+
+    /// Mends everything, waits until all is at rest, and checks what must hold then.
+    ///
+    /// # Errors
+    /// [`Broken`], the first that is found.
+    pub fn end(&mut self) -> Result<(), Broken> {
+        self.heal();
+        let mut last = Vec::new();
+        // What was stamped far in the future is taken when its time has come.
+        let ahead_ms = self.facts.latest_ms.saturating_sub(self.wall_ms());
+        let heal_ms_max = HEAL_MS_MAX + ahead_ms;
+        for _ in 0..heal_ms_max / HEAL_STEP_MS {
+            self.run_for(HEAL_STEP_MS)?;
+            last = self.hashes();
+            if last.windows(2).all(|pair| pair.first() == pair.last()) && self.is_quiet() {
+                return self.check_end();
+            }
+        }
+        Err(Broken::new("all end equal", self.why_not(&last)))
+    }
+
+    /// Returns what each replica holds and shows, by seat.
+    fn hashes(&mut self) -> Vec<Option<(Hash, Hash)>> {
+        let space = self.space;
+        let awake = self.awake();
+        awake.into_iter().map(|at| facts::show(self.store(at)?, &space)).collect()
+    }
+
+    /// Tells whether nobody waits for an answer.
+    fn is_quiet(&self) -> bool {
+        self.seats.iter().all(|seat| seat.is_answered())
+    }
+
+    fn why_not(&mut self, hashes: &[Option<(Hash, Hash)>]) -> String {
+        let space = self.space;
+        let mut out = format!("after {} s", HEAL_MS_MAX / 1000);
+        let awake = self.awake();
+        for (at, hash) in awake.into_iter().zip(hashes) {
+            let state = hash.map_or("nothing".to_owned(), |h| kdelta_engine::base::hex(&h.0[..4]));
+            let Some(store) = self.store(at) else { continue };
+            if let Err(error) = store.value_hash(&space) {
+                out.push_str(&format!("; seat {at}: {error}"));
+            }
+            let (waiting, version) = (store.waiting_len(), store.version(&space));
+            let version = version.map(|v| v.iter().map(|(_, seq)| seq).sum::<u64>());
+            let sum = version.unwrap_or(0);
+            out.push_str(&format!("; seat {at}: state {state}, {sum} commits, {waiting} wait"));
+        }
+        out
+    }
+
+    fn check_end(&mut self) -> Result<(), Broken> {
+        let space = self.space;
+        let told: Vec<_> = self.facts.told.values().flatten().copied().collect();
+        for at in self.awake() {
+            let Some(store) = self.store(at) else { continue };
+            for tip in &told {
+                if !facts::holds(store, &space, tip) {
+                    let seen = format!("{} is not on seat {at}", facts::short(&tip.id));
+                    return Err(Broken::new("acknowledged is durable", seen));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seat_now() -> kdelta_engine::base::Now {
+    use kdelta_engine::base::{Instant, Now, WallTime};
+    Now { mono: Instant(0), wall: WallTime(1_800_000_000_000) }
+}
+
+/// At every so manieth start the disk is opened a second time.
+const OPENINGS_A_SECOND: u32 = 2;
+/// How long after everything was mended all must be equal, in milliseconds: a dial is tried anew
+/// after at most 61 s, digests are compared each minute, what waits for its time is tried each 5 s.
+const HEAL_MS_MAX: u64 = 600_000;
+/// How often that is looked at, in milliseconds.
+const HEAL_STEP_MS: u64 = 500;

@@ -1,0 +1,265 @@
+//! A run before it begins: who takes part, on what links and disks, and what happens when.
+//!
+//! Everything that goes wrong is a step with its own moment and duration, and draws are keyed by
+//! what they concern ([`crate::draw`]), so a step can be left out and the rest stays as it was. A
+//! scenario has a text form that survives changes of the generator better than a seed
+//! ([`Scenario::parse`]).
+
+mod swarm;
+mod text;
+
+pub use text::ScenarioError;
+
+use kdelta_engine::log::CrashMode;
+
+/// A run before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// What delays, salts and damages are drawn from.
+    pub seed: u64,
+    /// Who takes part, and how things are when nothing is wrong.
+    pub options: Options,
+    /// What happens, in order of time.
+    pub steps: Vec<Step>,
+}
+
+/// Something that happens at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When, in milliseconds since the world began.
+    pub at_ms: u64,
+    /// What.
+    pub action: Action,
+}
+
+/// How a world is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How many replicas there are at first. They sit on seats 0, 1, and so on.
+    pub replicas: usize,
+    /// Seats that stay empty: a scenario with somebody left out.
+    pub absent: Vec<usize>,
+    /// Who knows whose address.
+    pub topology: Topology,
+    /// At how many bytes a segment is sealed.
+    pub segment_bytes: u32,
+    /// Memory of a store, in bytes.
+    pub memory_bytes: usize,
+    /// Whether a store notices that its directory is a copy.
+    pub places: bool,
+    /// Least and greatest delay of a disk sync, in microseconds.
+    pub sync_us: [u64; 2],
+    /// The links.
+    pub link: LinkOptions,
+    /// How long things go wrong, in milliseconds; all is mended then.
+    pub trouble_ms: u64,
+}
+
+/// How a link behaves. A connection is a stream in both directions, as QUIC's are: what is lost
+/// below it shows as delay, and what must not happen to it ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Least and usual delay of a message, in microseconds.
+    pub delay_us: [u64; 2],
+    /// Of a million messages so many are far later than usual: up to a hundred times.
+    pub late_ppm: u32,
+    /// Of a million messages so many are lost once, and come after a second try.
+    pub loss_ppm: u32,
+    /// Of a million messages so many end the connection, in the middle of the message.
+    pub reset_ppm: u32,
+    /// Bytes a second each way; 0 is no limit.
+    pub bytes_per_s: u64,
+    /// Of a million messages so many come twice or after the next one, against QUIC's promise.
+    pub mangle_ppm: u32,
+}
+
+/// Who knows whose address at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// Everybody everybody's.
+    Mesh,
+    /// Each that of the next, the last that of the first.
+    Ring,
+    /// Each that of the next.
+    Line,
+    /// Everybody that of seat 0.
+    Star,
+}
+
+/// What happens in a step. Seats that are empty then, or asleep, make it void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A user writes: all ops in one commit.
+    Write {
+        /// Where.
+        seat: usize,
+        /// What.
+        ops: Vec<WorkOp>,
+    },
+    /// The power of a replica fails, or its process is killed; it comes back later.
+    Crash {
+        /// Whose.
+        seat: usize,
+        /// What is left of what was not synced.
+        mode: CrashMode,
+        /// How long it is away, in milliseconds.
+        away_ms: u64,
+    },
+    /// A replica is stopped in order, and started again later.
+    Stop {
+        /// Which.
+        seat: usize,
+        /// How long it is away, in milliseconds.
+        away_ms: u64,
+    },
+    /// A disk is copied, and the copy runs beside the original under the same key.
+    Copy {
+        /// Whose disk.
+        seat: usize,
+        /// Where the copy sits.
+        to: usize,
+    },
+    /// A disk is backed up as it is on the medium.
+    Save {
+        /// Whose.
+        seat: usize,
+    },
+    /// A replica is set back to its last backup.
+    Restore {
+        /// Which.
+        seat: usize,
+    },
+    /// A replica loses its disk and begins with an empty one, under the same key.
+    Wipe {
+        /// Which.
+        seat: usize,
+    },
+    /// Something happens to a disk.
+    Disk {
+        /// Whose.
+        seat: usize,
+        /// What.
+        fault: DiskFault,
+    },
+    /// Only those with equal letters reach each other for a time.
+    Part {
+        /// For each seat its side.
+        sides: Vec<u8>,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// Nothing arrives on the way from one to the other for a time.
+    OneWay {
+        /// Who sends.
+        from: usize,
+        /// Who does not receive.
+        to: usize,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// What one sends to the other is held up for a time, and then comes all at once.
+    Clog {
+        /// Who sends.
+        from: usize,
+        /// Who waits.
+        to: usize,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// The connections between two break off.
+    Reset {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+    },
+    /// A replica hangs for a time: it does nothing, then all at once.
+    Pause {
+        /// Which.
+        seat: usize,
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// The wall clock of a replica jumps.
+    Jump {
+        /// Whose.
+        seat: usize,
+        /// By how much, in milliseconds.
+        ms: i64,
+    },
+    /// Both clocks of a replica go wrong from now on.
+    Drift {
+        /// Whose.
+        seat: usize,
+        /// By how much, in millionths: positive is too fast.
+        ppm: i32,
+    },
+}
+
+/// What a user asks for on one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkOp {
+    /// Adds to a counter.
+    Count(u32, i64),
+    /// Puts a number into a register.
+    Put(u32, u32),
+    /// Puts that many bytes into a register of bytes.
+    Bytes(u32, u32),
+    /// Adds an element to a set.
+    Add(u32, u8),
+    /// Removes an element from a set.
+    Remove(u32, u8),
+    /// Puts a number into a field of a map.
+    Field(u32, u8, u32),
+    /// Removes a field of a map.
+    Unfield(u32, u8),
+    /// Deletes a key of whatever type. The letter is that of the type it mostly has.
+    Delete(char, u32),
+    /// Puts a number into a key that mostly has another type, and makes it a register.
+    Retype(char, u32, u32),
+}
+
+/// Something that happens to a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskFault {
+    /// Of the syncs that come so many pass, and then so many fail.
+    SyncsFail(u64, u64),
+    /// Of the writes that come so many pass, and then so many fail halfway.
+    WritesFail(u64, u64),
+    /// So many bytes are left, for so many milliseconds.
+    Full(u64, u64),
+    /// Nothing can be changed, for so many milliseconds.
+    ReadOnly(u64),
+    /// The power fails after so many more changes; the replica is away for so many milliseconds.
+    PowerOff(u64, CrashMode, u64),
+}
+
+impl Action {
+    /// Returns the seats that the action is about; a parting is about nobody in particular.
+    pub fn seats(&self) -> Vec<usize> {
+        match self {
+            Self::Write { seat, .. }
+            | Self::Crash { seat, .. }
+            | Self::Stop { seat, .. }
+            | Self::Save { seat }
+            | Self::Restore { seat }
+            | Self::Wipe { seat }
+            | Self::Disk { seat, .. }
+            | Self::Pause { seat, .. }
+            | Self::Jump { seat, .. }
+            | Self::Drift { seat, .. } => vec![*seat],
+            Self::Copy { seat, to } => vec![*seat, *to],
+            Self::OneWay { from, to, .. } | Self::Clog { from, to, .. } => vec![*from, *to],
+            Self::Reset { a, b } => vec![*a, *b],
+            Self::Part { .. } => Vec::new(),
+        }
+    }
+
+    /// Tells whether this is something that goes wrong, rather than something that a user asks.
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::Write { .. })
+    }
+}
+
+/// Most seats of a world.
+pub const SEATS_MAX: usize = 250;

@@ -1,0 +1,257 @@
+//! Carries out the steps of a scenario, and mends everything at its end.
+
+use std::sync::Arc;
+
+use kdelta_engine::base::Key;
+use kdelta_engine::crdt::{Json, Op};
+use kdelta_engine::log::{CrashMode, MemoryDisk};
+use kdelta_engine::store::{KeyOp, Write, WriteError};
+
+use super::links::Shape;
+use super::seat::Request;
+use super::{Event, NS_PER_MS, World};
+use crate::check::Broken;
+use crate::draw::Stream;
+use crate::scenario::{Action, DiskFault, WorkOp};
+
+impl World {
+    /// Carries out what a step says.
+    pub(super) fn act(&mut self, action: Action) {
+        if self.healed && action.is_fault() {
+            return;
+        }
+        match action {
+            Action::Write { seat, ops } => self.write(seat, &ops),
+            Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
+            Action::Stop { seat, away_ms } => self.stop(seat, away_ms),
+            Action::Copy { seat, to } => self.copy(seat, to),
+            Action::Save { seat } => self.save(seat),
+            Action::Restore { seat } => self.restore(seat),
+            Action::Wipe { seat } => self.replace_disk(seat, Arc::new(MemoryDisk::new())),
+            Action::Disk { seat, fault } => self.hurt(seat, &fault),
+            Action::Part { sides, ms } => self.bar(Shape::Sides(sides), ms),
+            Action::OneWay { from, to, ms } => self.bar(Shape::OneWay(from, to), ms),
+            Action::Clog { from, to, ms } => self.bar(Shape::Clog(from, to), ms),
+            Action::Reset { a, b } => self.reset(a, b),
+            Action::Pause { seat, ms } => {
+                let until_ns = self.now_ns + ms * NS_PER_MS;
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.paused_until_ns = seat.paused_until_ns.max(until_ns);
+                }
+            }
+            Action::Jump { seat, ms } => {
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.clock.jump(ms);
+                }
+            }
+            Action::Drift { seat, ppm } => {
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.clock.drift(self.now_ns, ppm);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, ops: &[WorkOp]) {
+        let (now, space) = (self.now(at), self.space);
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        if seat.paused_until_ns > self.now_ns {
+            return;
+        }
+        let Some(node) = seat.node.as_mut() else { return };
+        let taken_back = node.taken_back().map_or(0, |taken| taken.count);
+        let ops: Option<Vec<KeyOp>> = ops.iter().map(key_op).collect();
+        let write = Write { space, ops: ops.unwrap_or_default(), ..Write::default() };
+        match node.store().write(now, write) {
+            Ok(written) => {
+                let stamp = node.store_ref().written();
+                seat.requests.push_back(Request { tip: written.tip, stamp, taken_back });
+                let commit = written.tip.id;
+                self.facts.wrote(written.hlc);
+                self.note("write", at, u64::from_le_bytes(first_bytes(&commit.0)));
+            }
+            // What users get wrong, or what a type does not allow.
+            Err(WriteError::Op { .. } | WriteError::Draft(_) | WriteError::Empty) => {
+                self.note("refuse", at, 0);
+            }
+            Err(_) if seat.disk_faults || seat.failing.is_some() => self.note("fail", at, 0),
+            Err(error) => {
+                let seen = format!("seat {at} refuses to write: {error}");
+                self.facts.broken = Some(Broken::new("an error has a cause", seen));
+            }
+        }
+        self.drain(at);
+        self.mark_later(at);
+        self.look(at);
+    }
+
+    fn copy(&mut self, of: usize, to: usize) {
+        let Some(seat) = self.seats.get(of) else { return };
+        // A copy is taken as a disk is found after a power cut; it sits on the next free seat.
+        if to != self.seats.len() || self.options.absent.contains(&to) {
+            return;
+        }
+        let (key, disk) = (seat.key, Arc::new(seat.disk.snapshot()));
+        disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
+        let mut draws = self.draws.of(Stream::Crash, (to as u64) << 32 | 1 << 31);
+        disk.crash(CrashMode::LoseAll, &mut draws.rng());
+        if !self.options.places {
+            self.facts.may_fork(self.seats.get(of).map(|seat| seat.replica()));
+        }
+        let at = self.seat(key, disk);
+        self.note("copy", at, of as u64);
+        self.start(at);
+    }
+
+    fn save(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let disk = seat.disk.snapshot();
+        disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
+        let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | 1 << 30);
+        disk.crash(CrashMode::LoseAll, &mut draws.rng());
+        seat.backup = Some(Arc::new(disk));
+    }
+
+    fn restore(&mut self, at: usize) {
+        let Some(backup) = self.seats.get(at).and_then(|seat| seat.backup.clone()) else { return };
+        self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
+        self.replace_disk(at, Arc::new(backup.snapshot()));
+    }
+
+    /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
+    fn replace_disk(&mut self, at: usize, disk: super::SeatDisk) {
+        if self.seats.get(at).is_none_or(|seat| seat.node.is_none()) {
+            return;
+        }
+        self.excuse(at);
+        self.fall(at, CrashMode::LoseAll, 1_000);
+        if let Some(seat) = self.seats.get_mut(at) {
+            seat.disk = disk;
+            seat.seen.clear();
+            seat.disk_faults = false;
+        }
+        self.note("another disk", at, 0);
+    }
+
+    /// Takes back what was promised at a seat, except what others hold durably.
+    fn excuse(&mut self, at: usize) {
+        let space = self.space;
+        let mut told = self.facts.told.remove(&at).unwrap_or_default();
+        told.extend(self.facts.told.remove(&usize::MAX).unwrap_or_default());
+        let others: Vec<usize> = self.awake().into_iter().filter(|other| *other != at).collect();
+        told.retain(|tip| {
+            others.iter().any(|other| {
+                let Some(store) = self.store(*other) else { return false };
+                let durable = store.durable() == store.written();
+                durable && store.id_at(&space, &tip.log, tip.seq) == Some(tip.id)
+            })
+        });
+        self.facts.told.entry(usize::MAX).or_default().extend(told);
+    }
+
+    fn hurt(&mut self, at: usize, fault: &DiskFault) {
+        let Some(seat) = self.seats.get_mut(at).filter(|seat| seat.node.is_some()) else { return };
+        seat.disk_faults = true;
+        let mut used = 0;
+        for file in seat.disk.all_files() {
+            used += seat.disk.content(file).map_or(0, |content| content.len() as u64);
+        }
+        let relief_ms = match fault {
+            DiskFault::SyncsFail(pass, fail) => {
+                seat.disk.faults(|f| (f.syncs_to_pass, f.syncs_to_fail) = (*pass, *fail));
+                None
+            }
+            DiskFault::WritesFail(pass, fail) => {
+                seat.disk.faults(|f| (f.writes_to_pass, f.writes_to_fail) = (*pass, *fail));
+                None
+            }
+            DiskFault::Full(bytes, ms) => {
+                seat.disk.faults(|f| f.space = Some(used + bytes));
+                Some(*ms)
+            }
+            DiskFault::ReadOnly(ms) => {
+                seat.disk.faults(|f| f.read_only = true);
+                Some(*ms)
+            }
+            DiskFault::PowerOff(changes, mode, away_ms) => {
+                seat.failing = Some((*mode, *away_ms));
+                seat.disk.faults(|f| f.power_off_in = Some(*changes));
+                None
+            }
+        };
+        self.note("disk fault", at, 0);
+        if let Some(ms) = relief_ms {
+            self.queue.put(self.now_ns + ms * NS_PER_MS, Event::Relief { seat: at });
+        }
+    }
+
+    /// A disk has room again, and takes writes.
+    pub(super) fn relieve(&mut self, at: usize) {
+        if let Some(seat) = self.seats.get(at) {
+            seat.disk.faults(|faults| (faults.space, faults.read_only) = (None, false));
+        }
+    }
+
+    /// Mends everything: links, disks, clocks, who hangs and who is away. What users ask goes on.
+    pub fn heal(&mut self) {
+        self.healed = true;
+        self.clear_links();
+        for at in 0..self.seats.len() {
+            let now_ns = self.now_ns;
+            let Some(seat) = self.seats.get_mut(at) else { continue };
+            seat.paused_until_ns = 0;
+            seat.failing = None;
+            seat.clock.set_right(now_ns);
+            seat.disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
+            let troubled = seat.node.as_ref().is_some_and(|n| n.store_ref().trouble().is_some());
+            if troubled {
+                // Whoever runs it sees the disk's trouble and starts it again.
+                self.fall(at, CrashMode::KeepAll, 1);
+            }
+            let away = self.seats.get(at).is_some_and(|seat| seat.node.is_none());
+            if away && !self.options.absent.contains(&at) {
+                self.start(at);
+            }
+        }
+        // Copies dial nobody of their own key: their user brings them together.
+        for a in 0..self.seats.len() {
+            for b in a + 1..self.seats.len() {
+                let [key_a, key_b] = [a, b].map(|at| self.seats.get(at).map(|seat| seat.key));
+                if key_a == key_b && !self.are_connected(a, b) {
+                    self.connect(a, b);
+                }
+            }
+        }
+    }
+}
+
+fn first_bytes(bytes: &[u8; 32]) -> [u8; 8] {
+    let mut first = [0; 8];
+    first.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    first
+}
+
+/// Returns what a user's wish means to a store.
+fn key_op(op: &WorkOp) -> Option<KeyOp> {
+    let number = |n: u32| Json::parse(n.to_string().as_bytes()).ok();
+    let field = |n: u8| Arc::from(format!("f{n}"));
+    let (kind, key, op, retype) = match op {
+        WorkOp::Count(key, by) => ('c', key, Op::CounterAdd(*by), false),
+        WorkOp::Put(key, value) => ('r', key, Op::Put(number(*value)?), false),
+        WorkOp::Bytes(key, len) => {
+            let len = usize::try_from(*len).ok()?;
+            let bytes: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).unwrap_or(0)).collect();
+            ('b', key, Op::PutBytes(bytes.into()), false)
+        }
+        WorkOp::Add(key, e) => ('s', key, Op::SetAdd(vec![number(u32::from(*e))?]), false),
+        WorkOp::Remove(key, e) => ('s', key, Op::SetRemove(vec![number(u32::from(*e))?]), false),
+        WorkOp::Field(key, name, value) => {
+            ('m', key, Op::MapPut { field: field(*name), value: number(*value)? }, false)
+        }
+        WorkOp::Unfield(key, name) => ('m', key, Op::MapDelete { field: field(*name) }, false),
+        WorkOp::Delete(kind, key) => (*kind, key, Op::Delete, false),
+        WorkOp::Retype(kind, key, value) => (*kind, key, Op::Put(number(*value)?), true),
+    };
+    let key = Key::new(&format!("{kind}{key}")).ok()?;
+    Some(KeyOp { key, op, retype, expect: None })
+}

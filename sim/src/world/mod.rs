@@ -1,0 +1,297 @@
+//! Replicas, their disks and clocks, and the links between them, in virtual time.
+//!
+//! Everything that happens is an entry of one queue, ordered by time and then by the order in which
+//! it was put there. A world plays the steps of a [`Scenario`] as a host would: it answers users
+//! when what they wrote is durable, dials whom a node wants to reach, marks an idle log, restarts
+//! what fell. It watches what must hold at all times while it does ([`crate::check`]). It has no
+//! threads and reads no clock: a run is a function of its scenario and of this build.
+
+mod act;
+mod clock;
+mod links;
+mod seat;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use kdelta_engine::base::{Now, SpaceId};
+use kdelta_engine::log::{MemoryDisk, SyncTicket};
+use kdelta_engine::node::{Input, LinkId, Node, Output};
+use kdelta_engine::store::Store;
+
+use crate::check::Broken;
+use crate::check::facts::Facts;
+use crate::draw::Draws;
+use crate::scenario::{Options, Scenario, Step};
+
+use links::{Barrier, Links};
+pub(crate) use seat::Seat;
+
+/// The disk of a seat.
+pub type SeatDisk = Arc<MemoryDisk>;
+type SeatNode = Node<SeatDisk>;
+
+/// All that there is in a run.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) draws: Draws,
+    pub(crate) options: Options,
+    now_ns: u64,
+    queue: Queue,
+    pub(crate) seats: Vec<Seat>,
+    links: Links,
+    barriers: Vec<Barrier>,
+    pub(crate) space: SpaceId,
+    pub(crate) facts: Facts,
+    events: u64,
+    digest: u64,
+    /// Whether everything is mended and nothing goes wrong any more.
+    healed: bool,
+}
+
+/// What is still to happen.
+#[derive(Debug, Default)]
+struct Queue {
+    order: u64,
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Step(Box<Step>),
+    Deliver { link: LinkId, side: usize, bytes: Vec<u8> },
+    Closed { link: LinkId, side: usize },
+    Dialed { from: usize, life: u32, peer: [u8; 32], to: Option<usize> },
+    Synced { seat: usize, life: u32, ticket: SyncTicket },
+    Tick { seat: usize, life: u32 },
+    Mark { seat: usize, life: u32 },
+    Start { seat: usize, life: u32 },
+    Relief { seat: usize },
+}
+
+impl Queue {
+    fn put(&mut self, at_ns: u64, event: Event) {
+        self.order += 1;
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        if slot == self.slots.len() {
+            self.slots.push(None);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(event);
+        }
+        self.heap.push(Reverse((at_ns, self.order, slot)));
+    }
+
+    fn pop_until(&mut self, end_ns: u64) -> Option<(u64, Event)> {
+        let Reverse((at, ..)) = self.heap.peek()?;
+        if *at > end_ns {
+            return None;
+        }
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.slots.get_mut(slot)?.take()?))
+    }
+}
+
+impl World {
+    /// Sets a scenario up: its replicas share a space and know each other as its topology says.
+    ///
+    /// # Errors
+    /// [`Broken`] if a store cannot be made.
+    pub fn new(scenario: &Scenario) -> Result<Self, Broken> {
+        let mut world = Self {
+            draws: Draws::new(scenario.seed),
+            options: scenario.options.clone(),
+            now_ns: 0,
+            queue: Queue::default(),
+            seats: Vec::new(),
+            links: Links::default(),
+            barriers: Vec::new(),
+            space: SpaceId::default(),
+            facts: Facts::default(),
+            events: 0,
+            digest: scenario.seed,
+            healed: false,
+        };
+        world.found()?;
+        for step in &scenario.steps {
+            world.queue.put(step.at_ms * NS_PER_MS, Event::Step(Box::new(step.clone())));
+        }
+        Ok(world)
+    }
+
+    /// Lets that much time pass.
+    ///
+    /// # Errors
+    /// [`Broken`] if a promise does not hold.
+    pub fn run_for(&mut self, ms: u64) -> Result<(), Broken> {
+        let end_ns = self.now_ns + ms * NS_PER_MS;
+        let events = self.events;
+        while let Some((at_ns, event)) = self.queue.pop_until(end_ns) {
+            self.now_ns = at_ns;
+            self.happen(event);
+            if let Some(broken) = self.facts.broken.take() {
+                return Err(broken);
+            }
+            if self.events - events > EVENTS_MAX {
+                return Err(Broken::new("the world comes to rest", "events without end"));
+            }
+        }
+        self.now_ns = end_ns;
+        Ok(())
+    }
+
+    /// Returns how many messages, disk operations and requests there were.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Returns how long the world has lived, in milliseconds.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.now_ns / NS_PER_MS
+    }
+
+    /// Returns a digest of everything that happened.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Returns what a right clock on the wall shows, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> u64 {
+        clock::Clock::default().now(self.now_ns).wall.0
+    }
+
+    /// Returns the seats whose replica runs.
+    pub(crate) fn awake(&self) -> Vec<usize> {
+        let seats = self.seats.iter().enumerate();
+        seats.filter(|(_, seat)| seat.node.is_some()).map(|(at, _)| at).collect()
+    }
+
+    /// Returns the store of a replica that runs.
+    pub(crate) fn store(&mut self, seat: usize) -> Option<&mut Store<SeatDisk>> {
+        Some(self.seats.get_mut(seat)?.node.as_mut()?.store())
+    }
+
+    fn now(&self, seat: usize) -> Now {
+        self.seats.get(seat).map_or_else(
+            || clock::Clock::default().now(self.now_ns),
+            |seat| seat.clock.now(self.now_ns),
+        )
+    }
+
+    fn happen(&mut self, event: Event) {
+        if let Some(until_ns) = self.paused(&event) {
+            return self.queue.put(until_ns, event);
+        }
+        match event {
+            Event::Step(step) => self.act(step.action),
+            Event::Deliver { link, side, bytes } => {
+                let Some(seat) = self.links.end(link, side) else { return };
+                self.note("deliver", seat, bytes.len() as u64);
+                self.input(seat, Input::Received { link, bytes });
+                self.look(seat);
+            }
+            Event::Closed { link, side } => {
+                if let Some(seat) = self.links.close_side(link, side) {
+                    let reason = "the connection is gone".to_owned();
+                    self.note("closed", seat, link.0);
+                    self.input(seat, Input::Closed { link, reason });
+                }
+            }
+            Event::Dialed { from, life, peer, to } => self.dialed(from, life, peer, to),
+            Event::Synced { seat, life, ticket } => self.synced(seat, life, ticket),
+            Event::Tick { seat, life } => {
+                let of = self.seats.get_mut(seat).filter(|of| of.life == life);
+                if let Some(of) = of {
+                    of.tick_ns = u64::MAX;
+                    self.input(seat, Input::Tick);
+                    self.look(seat);
+                }
+            }
+            Event::Mark { seat, life } => self.mark(seat, life),
+            Event::Start { seat, life } => {
+                if self.seats.get(seat).is_some_and(|of| of.life == life && of.node.is_none()) {
+                    self.start(seat);
+                }
+            }
+            Event::Relief { seat } => self.relieve(seat),
+        }
+    }
+
+    /// Returns until when the replica hangs that an event is for, if it does.
+    fn paused(&self, event: &Event) -> Option<u64> {
+        let seat = match event {
+            Event::Deliver { link, side, .. } | Event::Closed { link, side } => {
+                self.links.end(*link, *side)?
+            }
+            Event::Synced { seat, .. } | Event::Tick { seat, .. } | Event::Mark { seat, .. } => {
+                *seat
+            }
+            Event::Dialed { from, .. } => *from,
+            Event::Step(_) | Event::Start { .. } | Event::Relief { .. } => return None,
+        };
+        let until = self.seats.get(seat)?.paused_until_ns;
+        (until > self.now_ns).then_some(until)
+    }
+
+    fn input(&mut self, at: usize, input: Input) {
+        let now = self.now(at);
+        if let Some(node) = self.seats.get_mut(at).and_then(|seat| seat.node.as_mut()) {
+            node.handle(now, input);
+            self.drain(at);
+        }
+    }
+
+    /// Does what a node asks for, until it waits or its power fails.
+    fn drain(&mut self, at: usize) {
+        loop {
+            let Some(seat) = self.seats.get_mut(at) else { return };
+            let Some(node) = seat.node.as_mut() else { return };
+            let output = node.poll();
+            if let Some((mode, away_ms)) = seat.power_failed() {
+                return self.fall(at, mode, away_ms);
+            }
+            let life = seat.life;
+            match output {
+                Output::Wait(wake) => {
+                    let wake_ns = wake.map(|wake| seat.clock.world_ns(wake).max(self.now_ns + 1));
+                    if let Some(wake_ns) = wake_ns.filter(|wake_ns| *wake_ns < seat.tick_ns) {
+                        seat.tick_ns = wake_ns;
+                        self.queue.put(wake_ns, Event::Tick { seat: at, life });
+                    }
+                    return self.answer(at);
+                }
+                Output::Sync(ticket) => {
+                    let [least, most] = self.options.sync_us;
+                    let delay_ns = seat.disk_draws.between(least, most.max(least)) * NS_PER_US;
+                    self.queue
+                        .put(self.now_ns + delay_ns, Event::Synced { seat: at, life, ticket });
+                }
+                Output::Send { link, bytes } => self.post(link, at, bytes),
+                Output::Close { link, .. } => self.close_after_all(link),
+                Output::Dial { peer, addresses } => self.dial(at, peer.0, &addresses),
+                Output::Admit { .. } | Output::JobDone { .. } => {}
+            }
+        }
+    }
+
+    /// Takes note that something happened.
+    fn note(&mut self, what: &str, seat: usize, of: u64) {
+        self.events += 1;
+        #[cfg(debug_assertions)]
+        if std::env::var("DBG").is_ok() {
+            eprintln!("{:>10} us {what} {seat} {of}", self.now_ns / 1000);
+        }
+        for word in [self.now_ns, seat as u64, what.len() as u64, of] {
+            self.digest = (self.digest.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
+
+pub(crate) const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_US: u64 = 1_000;
+/// More events than that in one go is a world that never rests.
+const EVENTS_MAX: u64 = 20_000_000;

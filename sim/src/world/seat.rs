@@ -1,0 +1,418 @@
+//! A place where a replica runs: its disk, its clocks, its node while it is awake, and the users who
+//! wait for answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use kdelta_engine::base::{LogId, Now, ReplicaId, SpaceId};
+use kdelta_engine::causal::Tip;
+use kdelta_engine::event::KeyPair;
+use kdelta_engine::log::{CrashMode, Disk, MemoryDisk, Position, SyncTicket};
+use kdelta_engine::node::{Config, Input, Node};
+use kdelta_engine::store::{OpenError, Options, Store};
+
+use super::clock::Clock;
+use super::links::address_of;
+use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
+use crate::check::{Broken, facts};
+use crate::draw::{Source, Stream};
+use crate::scenario::Topology;
+
+/// A place where a replica runs.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// Whose key it has: that of the seat with this number.
+    pub(crate) key: usize,
+    pub(crate) disk: SeatDisk,
+    pub(crate) node: Option<SeatNode>,
+    /// How often it was started: what was on its way to an earlier start is void.
+    pub(crate) life: u32,
+    pub(super) clock: Clock,
+    /// When it is ticked next, in the world's time.
+    pub(super) tick_ns: u64,
+    pub(super) paused_until_ns: u64,
+    pub(super) disk_draws: Source,
+    /// The users who wait.
+    pub(super) requests: VecDeque<Request>,
+    pub(super) backup: Option<Arc<MemoryDisk>>,
+    /// What the store's directory is, to the store: another one on another seat.
+    place: u64,
+    /// What comes when the disk's power is off: what is left, and for how long it is away.
+    pub(super) failing: Option<(CrashMode, u64)>,
+    /// What the disk may have kept the store from doing.
+    pub(crate) disk_faults: bool,
+    /// What was seen of each log, at this disk.
+    pub(crate) seen: BTreeMap<LogId, u64>,
+    /// How far the log went when it was looked at last.
+    pub(crate) looked: Position,
+    /// When a user wrote last, and whether an idle mark is due for it.
+    last_write_ns: u64,
+    marking: bool,
+    /// How often the powers of this disk failed: names its draws.
+    falls: u64,
+}
+
+/// A user who waits until what was written is durable.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) tip: Tip,
+    pub(super) stamp: Position,
+    /// How often groups had been taken back before.
+    pub(super) taken_back: u64,
+}
+
+impl Seat {
+    fn new(key: usize, place: u64, disk: SeatDisk, draws: Source) -> Self {
+        Self {
+            key,
+            disk,
+            node: None,
+            life: 0,
+            clock: Clock::default(),
+            tick_ns: u64::MAX,
+            paused_until_ns: 0,
+            disk_draws: draws,
+            requests: VecDeque::new(),
+            backup: None,
+            place,
+            failing: None,
+            disk_faults: false,
+            seen: BTreeMap::new(),
+            looked: Position::default(),
+            last_write_ns: 0,
+            marking: false,
+            falls: 0,
+        }
+    }
+
+    /// Tells whether nobody waits for an answer here.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Returns who runs here.
+    pub(crate) fn replica(&self) -> ReplicaId {
+        self.pair().id()
+    }
+
+    fn pair(&self) -> KeyPair {
+        let [low, high] = [self.key % 256, self.key / 256].map(|n| u8::try_from(n).unwrap_or(0));
+        let mut seed = [7; 32];
+        (seed[0], seed[1]) = (low, high);
+        KeyPair::from_seed(seed)
+    }
+
+    /// Tells whether the power just failed that was to fail, and what comes of it.
+    pub(super) fn power_failed(&mut self) -> Option<(CrashMode, u64)> {
+        let failing = self.failing?;
+        let mut off = false;
+        self.disk.faults(|faults| off = faults.power_off_in == Some(0));
+        if off {
+            self.failing = None;
+        }
+        off.then_some(failing)
+    }
+
+    /// Opens the store on this seat's disk.
+    pub(crate) fn open(
+        &self,
+        disk: SeatDisk,
+        options: &crate::scenario::Options,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Store<SeatDisk>, OpenError> {
+        let options = Options {
+            memory_bytes: options.memory_bytes,
+            segment_bytes: options.segment_bytes,
+            place: options.places.then_some(self.place),
+        };
+        Store::open(disk, self.pair(), seed, now, options).map(|(store, _)| store)
+    }
+}
+
+impl World {
+    /// Seats the first replicas, makes the space and has all join it.
+    pub(super) fn found(&mut self) -> Result<(), Broken> {
+        for seat in 0..self.options.replicas {
+            self.seat(seat, Arc::new(MemoryDisk::new()));
+            if self.options.absent.contains(&seat) {
+                continue;
+            }
+            self.start(seat);
+            if let Some(broken) = self.facts.broken.take() {
+                return Err(broken);
+            }
+        }
+        let Some(first) = self.awake().first().copied() else { return Ok(()) };
+        let now = self.now(first);
+        if let Some(store) = self.store(first) {
+            let made = store.create_space(now, "default");
+            self.space = made.map_err(|error| Broken::new("a space is made", error.to_string()))?;
+        }
+        for seat in self.awake() {
+            self.settle_in(seat);
+            self.input(seat, Input::Tick);
+        }
+        Ok(())
+    }
+
+    /// Puts an empty seat with a disk at the end of the row.
+    pub(super) fn seat(&mut self, key: usize, disk: SeatDisk) -> usize {
+        let at = self.seats.len();
+        let draws = self.draws.of(Stream::Disk, at as u64);
+        self.seats.push(Seat::new(key, at as u64, disk, draws));
+        at
+    }
+
+    /// Has a replica join the space and know whom it is to know, unless it does.
+    fn settle_in(&mut self, at: usize) {
+        let (space, peers) = (self.space, self.peers_of(at));
+        if space == SpaceId::default() {
+            return;
+        }
+        let Some(store) = self.store(at) else { return };
+        if !store.has_space(&space) {
+            let _ = store.join_space(space, "default");
+        }
+        let known = |replica: &ReplicaId, address: &String| {
+            let mut peers = store.local().peers.iter();
+            peers.any(|p| p.replica == *replica && p.addresses.contains(address))
+        };
+        let new: Vec<(ReplicaId, String)> =
+            peers.into_iter().filter(|(replica, address)| !known(replica, address)).collect();
+        if new.is_empty() {
+            return;
+        }
+        // A disk that refuses this now is asked again at the next start.
+        let _ = store.edit_local(|local| {
+            for (replica, address) in new {
+                if let Some(peer) = local.peer_mut(replica) {
+                    peer.addresses.push(address);
+                    if !peer.admitted.contains(&space) {
+                        peer.admitted.push(space);
+                    }
+                }
+            }
+        });
+    }
+
+    fn peers_of(&self, at: usize) -> Vec<(ReplicaId, String)> {
+        let (own, count) = (self.seats.get(at).map(Seat::replica), self.seats.len());
+        let knows = |other: usize| match self.options.topology {
+            // Who came as a copy is known to all, and knows all.
+            _ if at.max(other) >= self.options.replicas => true,
+            Topology::Mesh => true,
+            Topology::Ring => other == (at + 1) % self.options.replicas,
+            Topology::Line => other == at + 1,
+            Topology::Star => other == 0,
+        };
+        let others = (0..count).filter(|other| *other != at && knows(*other));
+        let others = others.filter_map(|other| Some((self.seats.get(other)?, address_of(other))));
+        let others = others.map(|(seat, address)| (seat.replica(), address));
+        others.filter(|(replica, _)| Some(*replica) != own).collect()
+    }
+
+    /// Starts the replica of a seat. A store that cannot be opened is tried again later if its disk
+    /// is at fault, and a broken promise if it is not.
+    pub(super) fn start(&mut self, at: usize) {
+        let now = self.now(at);
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.life += 1;
+        let entity = (at as u64) << 32 | u64::from(seat.life);
+        let mut draws = self.draws.of(Stream::Life, entity);
+        let (life, faults) = (seat.life, seat.disk_faults);
+        match seat.open(Arc::clone(&seat.disk), &self.options, draws.seed(), now) {
+            Ok(store) => {
+                let agent = "kdelta-sim".to_owned();
+                let config = Config { open: true, keep_connected: true, agent };
+                seat.node = Some(Node::new(store, config, draws.rng(), now));
+                seat.tick_ns = u64::MAX;
+                self.note("start", at, u64::from(life));
+                self.settle_in(at);
+                self.check_start(at);
+                self.input(at, Input::Tick);
+            }
+            Err(error) if faults => {
+                self.note("does not start", at, u64::from(life));
+                let _ = error;
+                self.queue.put(self.now_ns + AGAIN_NS, Event::Start { seat: at, life });
+            }
+            Err(error) => {
+                self.facts.broken =
+                    Some(Broken::new("a store opens", format!("seat {at}: {error}")));
+            }
+        }
+    }
+
+    /// A replica falls: what its disk had not synced is left as the mode says.
+    pub(super) fn fall(&mut self, at: usize, mode: CrashMode, away_ms: u64) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        if seat.node.take().is_none() {
+            return;
+        }
+        seat.failing = None;
+        seat.requests.clear();
+        seat.falls += 1;
+        let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
+        seat.disk.crash(mode, &mut draws.rng());
+        self.note("fall", at, away_ms);
+        // A killed process says goodbye by its system, a dead machine by its silence.
+        let notice_ms = if mode == CrashMode::KeepAll { 1 } else { super::links::IDLE_MS };
+        self.hang_up(at, notice_ms);
+        self.come_back(at, away_ms);
+    }
+
+    /// A replica stops in order.
+    pub(super) fn stop(&mut self, at: usize, away_ms: u64) {
+        let now = self.now(at);
+        self.finish_sync(at);
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let Some(node) = seat.node.as_mut() else { return };
+        node.shut_down();
+        self.drain(at);
+        self.finish_sync(at);
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let Some(mut node) = seat.node.take() else { return };
+        let closed = node.store().close();
+        let durable = node.store_ref().durable();
+        let faults = seat.disk_faults;
+        let waiting: Vec<Request> = seat.requests.drain(..).collect();
+        for request in waiting {
+            if closed.is_ok() && request.stamp <= durable {
+                self.facts.acknowledge(at, request.tip);
+            }
+        }
+        if let Err(error) = closed
+            && !faults
+        {
+            let seen = format!("seat {at} does not close: {error}");
+            self.facts.broken = Some(Broken::new("an error has a cause", seen));
+        }
+        let _ = now;
+        self.note("stop", at, away_ms);
+        self.hang_up(at, 1);
+        if self.seats.get_mut(at).and_then(Seat::power_failed).is_some() {
+            // The power failed while it was closing.
+            if let Some(seat) = self.seats.get_mut(at) {
+                seat.falls += 1;
+                let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
+                seat.disk.crash(CrashMode::LoseAll, &mut draws.rng());
+            }
+        }
+        self.come_back(at, away_ms);
+    }
+
+    fn come_back(&mut self, at: usize, away_ms: u64) {
+        let Some(life) = self.seats.get(at).map(|seat| seat.life) else { return };
+        let at_ns = self.now_ns + away_ms.max(1) * NS_PER_MS;
+        self.queue.put(at_ns, Event::Start { seat: at, life });
+    }
+
+    /// Waits for the sync that is under way, as a host does before it closes a store.
+    fn finish_sync(&mut self, at: usize) {
+        let life = self.seats.get(at).map_or(0, |seat| seat.life);
+        for _ in 0..SYNCS_MAX {
+            match self.queue.take_sync(at, life) {
+                Some(ticket) => self.synced(at, life, ticket),
+                None => return,
+            }
+        }
+    }
+
+    /// A disk's sync is done.
+    pub(super) fn synced(&mut self, at: usize, life: u32, ticket: SyncTicket) {
+        let Some(seat) = self.seats.get(at).filter(|seat| seat.life == life) else { return };
+        if seat.node.is_none() {
+            return;
+        }
+        let result = Disk::sync(&seat.disk, ticket.file);
+        self.note("sync", at, u64::from(result.is_ok()));
+        self.input(at, Input::Synced(ticket, result));
+        self.look(at);
+    }
+
+    /// Takes note that a user wrote, and marks the log when it is idle as a host does.
+    pub(super) fn mark_later(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.last_write_ns = self.now_ns;
+        if !std::mem::replace(&mut seat.marking, true) {
+            let (life, at_ns) = (seat.life, self.now_ns + MARK_NS);
+            self.queue.put(at_ns, Event::Mark { seat: at, life });
+        }
+    }
+
+    pub(super) fn mark(&mut self, at: usize, life: u32) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.marking = false;
+        if seat.life != life {
+            return;
+        }
+        if self.now_ns < seat.last_write_ns + MARK_NS || self.queue.has_sync(at, life) {
+            return self.mark_again(at);
+        }
+        if let Some(node) = seat.node.as_mut() {
+            // What the disk refuses now concerns no record.
+            let _ = node.store().idle_mark();
+            self.note("mark", at, 0);
+            self.drain(at);
+        }
+    }
+
+    fn mark_again(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.marking = true;
+        let life = seat.life;
+        self.queue.put(self.now_ns + MARK_NS / 2, Event::Mark { seat: at, life });
+    }
+
+    /// Tells users what became of what they wrote, as far as that is known by now.
+    pub(super) fn answer(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let Some(node) = seat.node.as_ref() else { return };
+        let durable = node.store_ref().durable();
+        let trouble = node.store_ref().trouble().is_some();
+        while let Some(request) = seat.requests.front() {
+            let taken = node.taken_back();
+            let lost =
+                taken.is_some_and(|t| t.count > request.taken_back && request.stamp > t.kept);
+            let durable = request.stamp <= durable;
+            if !lost && !durable && !trouble {
+                return;
+            }
+            let tip = request.tip;
+            seat.requests.pop_front();
+            if durable && !lost {
+                self.facts.acknowledge(at, tip);
+            } else if !seat.disk_faults {
+                let seen = format!("seat {at} refuses {}", facts::short(&tip.id));
+                self.facts.broken = Some(Broken::new("an error has a cause", seen));
+            }
+        }
+    }
+}
+
+impl super::Queue {
+    /// Takes the sync out of the queue that a seat waits for.
+    fn take_sync(&mut self, at: usize, of: u32) -> Option<SyncTicket> {
+        let slot = self.slots.iter_mut().find(|slot| is_sync(slot.as_ref(), at, of))?;
+        match slot.replace(Event::Relief { seat: usize::MAX }) {
+            Some(Event::Synced { ticket, .. }) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    fn has_sync(&self, at: usize, of: u32) -> bool {
+        self.slots.iter().any(|slot| is_sync(slot.as_ref(), at, of))
+    }
+}
+
+fn is_sync(slot: Option<&Event>, at: usize, of: u32) -> bool {
+    matches!(slot, Some(Event::Synced { seat, life, .. }) if *seat == at && *life == of)
+}
+
+/// When an idle log is marked, in nanoseconds after the last write.
+const MARK_NS: u64 = 50 * NS_PER_MS;
+/// After how long a store is opened again whose disk refused.
+const AGAIN_NS: u64 = 1_000 * NS_PER_MS;
+/// More syncs than that in a row are no end.
+const SYNCS_MAX: usize = 1_000;
