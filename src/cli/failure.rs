@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 /// What the process tells its parent.
@@ -107,14 +108,19 @@ impl Failure {
         self
     }
 
+    /// The operating system refused what every command needs.
+    pub(crate) fn system(what: &str, error: &io::Error) -> Self {
+        let (code, exit) =
+            if is_limit(error) { ("limit", Exit::Limit) } else { ("other", Exit::Other) };
+        Self::new(code, exit, format!("{what}: {error}"))
+    }
+
     /// Reads or writes of a file failed.
     pub(crate) fn file(what: &str, path: &std::path::Path, error: &io::Error) -> Self {
         let message = format!("cannot {what} {}: {error}", path.display());
         match error.kind() {
+            _ if is_limit(error) => Self::new("limit", Exit::Limit, message),
             io::ErrorKind::NotFound => Self::new("not_found", Exit::NotFound, message),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::new("limit", Exit::Limit, message)
-            }
             io::ErrorKind::PermissionDenied => Self::new("forbidden", Exit::Unauthorised, message),
             _ => Self::other(message),
         }
@@ -196,6 +202,13 @@ impl Failure {
         }
         json!({ "error": object }).to_string()
     }
+}
+
+/// Tells whether the system refused for want of something: space, open files, memory.
+pub(crate) fn is_limit(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory)
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What a status means when the body does not say it.

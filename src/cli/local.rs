@@ -12,7 +12,7 @@ use kdelta::host::peers::NodeError;
 use kdelta::host::replica::{OpenOptions, Replica};
 use serde_json::Value;
 
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, is_limit};
 
 /// Which store, and what it may use.
 #[derive(Debug, Clone)]
@@ -240,6 +240,8 @@ fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
 
 /// Tells a store that is held from one that cannot be opened.
 fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
+    use kdelta::engine::store::LocalError;
+    use kdelta::host::identity::IdentityError;
     use kdelta::host::lock::LockError;
     use kdelta::host::replica::OpenError as Refused;
     if let Refused::Lock(LockError::Held { .. }) = &error {
@@ -256,12 +258,36 @@ fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
     }
     let damaged = matches!(
         &error,
-        Refused::Store(kdelta::engine::store::OpenError::Local(_)) | Refused::Identity(_)
+        Refused::Store(kdelta::engine::store::OpenError::Local(
+            LocalError::Damaged(_) | LocalError::Missing
+        )) | Refused::Identity(
+            IdentityError::Damaged { .. }
+                | IdentityError::Missing { .. }
+                | IdentityError::Newer { .. }
+        )
     );
-    OpenError::Failed(if damaged {
+    OpenError::Failed(if is_want(&error) {
+        Failure::new("limit", Exit::Limit, message).hint("See to the disk, then try again")
+    } else if damaged {
         Failure::new("damaged", Exit::Integrity, message)
             .hint("Restore the directory from a backup: kdelta restore FILE")
     } else {
         Failure::other(message)
     })
+}
+
+/// Tells whether the disk or the system lacked something for now, at the bottom of an error.
+fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
+    use kdelta::engine::log::{DiskError, DiskErrorKind};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let disk = error
+            .downcast_ref::<DiskError>()
+            .is_some_and(|error| matches!(error.kind, DiskErrorKind::Full | DiskErrorKind::Busy));
+        if disk || error.downcast_ref::<std::io::Error>().is_some_and(is_limit) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -117,7 +117,7 @@ fn start(
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
+        .map_err(|error| Failure::system("cannot start threads", &error))?;
     let outcome = runtime.block_on(async {
         let signals = if process { signals()? } else { watch::channel(None).1 };
         let mut context = Context::new(host, settings, console, cli.globals.json, signals);
@@ -181,15 +181,21 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
     }
 }
 
+/// The number of SIGXFSZ.
+const XFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
+
 /// Takes over SIGINT and SIGTERM. The first ends the command in order, a second one at once.
 fn signals() -> Result<watch::Receiver<Option<Exit>>, Failure> {
-    let refused = |error| Failure::other(format!("cannot listen for signals: {error}"));
+    let refused = |error| Failure::system("cannot listen for signals", &error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    // Above the limit of a file's size a write then fails as on a full disk: the process lives.
+    let mut oversize = signal(SignalKind::from_raw(XFSZ)).map_err(refused)?;
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
         loop {
             let exit = tokio::select! {
+                _ = oversize.recv() => continue,
                 _ = interrupt.recv() => Exit::Interrupted,
                 _ = terminate.recv() => Exit::Terminated,
             };
