@@ -10,7 +10,7 @@ use kdelta_engine::store::{Write, verify};
 use kdelta_engine::sync::{Decoder, Message, encode, parts};
 
 use super::wire::vouched;
-use super::world::{self, held, key, key_op, look, now};
+use super::world::{self, held, key, key_op, look, now, same};
 
 /// What happens to the node; the first byte of a step. The others are free.
 pub mod step {
@@ -149,7 +149,7 @@ pub fn node(bytes: &[u8]) {
     let found = verify(&disk, true).unwrap();
     assert!(found.problems.is_empty(), "{:?}", found.problems);
     let mut again = world::open(&disk, 1, world::ROOMY).unwrap().0;
-    assert_eq!(look(&mut again), said, "what was taken is what was written");
+    same(&look(&mut again), &said);
 }
 
 /// One step, as [`node`] reads it.

@@ -6,7 +6,7 @@ use kdelta_engine::base::{Reader, Rng, Writer};
 use kdelta_engine::log::{Disk as _, Log, LogOptions, MemoryDisk, RecordKind};
 use kdelta_engine::store::verify;
 
-use super::world::{self, bare, look, now, store_id};
+use super::world::{self, bare, look, now, same, store_id};
 
 /// A kind that is not a record here: what came before it is synced as one group.
 pub const GROUP: u8 = 1;
@@ -21,7 +21,7 @@ pub fn records(bytes: &[u8]) {
     drop(store);
     let _ = verify(&disk, true);
     let (mut store, _) = world::open(&disk, 1, world::ROOMY).expect("it was opened before");
-    assert_eq!(look(&mut store), said, "a second opening finds the same");
+    same(&look(&mut store), &said);
 }
 
 fn append(disk: &Arc<MemoryDisk>, bytes: &[u8]) {

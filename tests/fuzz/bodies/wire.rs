@@ -11,7 +11,7 @@ use kdelta_engine::limits::FRAME_BYTES_MAX;
 use kdelta_engine::store::verify;
 use kdelta_engine::sync::{Decoder, FrameError, Message, encode};
 
-use super::world::{self, held, key, look, now};
+use super::world::{self, held, key, look, now, same};
 
 /// A stream of frames: the same messages come out however it is cut, each in one form.
 pub fn frame(bytes: &[u8]) {
@@ -62,7 +62,7 @@ fn take(bytes: &[u8]) {
     let found = verify(&disk, true).unwrap();
     assert!(found.problems.is_empty(), "{:?}", found.problems);
     let mut again = world::open(&disk, 1, world::ROOMY).unwrap().0;
-    assert_eq!(look(&mut again), said, "what was taken is what was written");
+    same(&look(&mut again), &said);
 }
 
 /// The chunk up to its commits, and vouchers that a known author of all of a log's commits could

@@ -221,3 +221,13 @@ pub fn look(store: &mut MemoryStore) -> String {
     }
     said
 }
+
+/// Asserts that a store says what it said before; names the first line that differs.
+#[track_caller]
+pub fn same(now: &str, before: &str) {
+    let differs = now.lines().zip(before.lines()).find(|(now, before)| now != before);
+    if let Some((now, before)) = differs {
+        panic!("a store says {now:.400}\nand said {before:.400}");
+    }
+    assert_eq!(now.len(), before.len(), "a store says more or less than before");
+}
