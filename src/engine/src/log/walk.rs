@@ -185,11 +185,26 @@ impl<'a, D: Disk> Walk<'a, D> {
         Ok(Group::decode(self.body(&found)?, end).filter(|group| group.end == at + GROUP_BYTES))
     }
 
+    /// Returns where the file ends, if that is before the end that is due: beyond it nothing is
+    /// looked for, and no read is asked for more than is there.
+    fn present(&self) -> u32 {
+        let len = self.disk.len(self.file).unwrap_or(u64::MAX);
+        u32::try_from(len).unwrap_or(u32::MAX).min(self.disk_end)
+    }
+
     /// Returns the first place from `from` on where a record of a wanted kind validates.
     fn first(&mut self, from: u32, wanted: impl Fn(RecordKind) -> bool) -> u32 {
         let mut at = from.max(HEADER_BYTES);
+        let present = self.present();
         while at < self.end {
-            let (seed, chunk) = (self.seed, self.chunk);
+            if (present..self.disk_end).contains(&at) {
+                at = self.disk_end;
+                continue;
+            }
+            let (seed, mut chunk) = (self.seed, self.chunk);
+            if at < present {
+                chunk = chunk.min(present - at);
+            }
             let bytes = match self.bytes(at, chunk) {
                 Ok(bytes) => Ok(bytes),
                 // One bad sector hides no more than its neighbourhood.

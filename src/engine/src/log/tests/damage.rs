@@ -226,3 +226,65 @@ fn a_bad_tail_larger_than_all_that_can_be_under_way_is_no_torn_tail() {
         assert_eq!(disk_len(&disk, file) > at + len / 2, !torn, "never cut");
     }
 }
+
+/// A disk that counts how many bytes are asked of it.
+#[derive(Debug)]
+struct Counting(Shared, std::cell::Cell<u64>);
+
+impl Disk for Counting {
+    fn files(&self, kind: FileKind) -> Result<Vec<FileId>, DiskError> {
+        self.0.files(kind)
+    }
+    fn len(&self, file: FileId) -> Result<u64, DiskError> {
+        self.0.len(file)
+    }
+    fn read(&self, file: FileId, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        self.1.set(self.1.get() + buffer.len() as u64);
+        self.0.read(file, offset, buffer)
+    }
+    fn write(&self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.0.write(file, offset, bytes)
+    }
+    fn allocate(&self, file: FileId, len: u64) -> Result<(), DiskError> {
+        self.0.allocate(file, len)
+    }
+    fn truncate(&self, file: FileId, len: u64) -> Result<(), DiskError> {
+        self.0.truncate(file, len)
+    }
+    fn sync(&self, file: FileId) -> Result<(), DiskError> {
+        self.0.sync(file)
+    }
+    fn replace(&self, file: FileId, bytes: &[u8]) -> Result<(), DiskError> {
+        self.0.replace(file, bytes)
+    }
+    fn remove(&self, file: FileId) -> Result<(), DiskError> {
+        self.0.remove(file)
+    }
+    fn rename(&self, from: FileId, to: FileId) -> Result<(), DiskError> {
+        self.0.rename(from, to)
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_short_and_rotten_is_searched_once() {
+    let disk = Shared::default();
+    let mut log = Log::open(disk.clone(), &LogOptions::new(STORE, Rng::new([1; 32]))).unwrap().0;
+    let bytes = vec![0x55; 1 << 20];
+    for _ in 0..8 {
+        log.append(KIND, &bytes).unwrap();
+        sync(&mut log).unwrap();
+    }
+    log.seal_active().unwrap();
+    drop(log);
+    let file = FileId::new(FileKind::Segment, 1);
+    let kept = 600 << 10;
+    disk.chop(file, kept);
+    disk.flip_bit(file, 300 << 13);
+    let counting = Counting(disk, std::cell::Cell::new(0));
+    let log = Log::open(counting, &options()).unwrap().0;
+    log.disk().1.set(0);
+    let found: Vec<_> = log.scan(Position::default()).collect();
+    assert!(found.iter().all(Result::is_err), "{found:?}");
+    let read = log.disk().1.get();
+    assert!(read < 4 * kept as u64, "{read} bytes were read of {kept}");
+}
