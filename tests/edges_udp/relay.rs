@@ -1,7 +1,7 @@
 //! A relay of datagrams between real sockets, with the faults that links have.
 //!
-//! Who sends to [`Relay::address`] reaches the far end, and is answered through the same relay. What
-//! becomes of each datagram is drawn from a seed, so a run draws the same fates again; which
+//! Who sends to [`Relay::address`] reaches the far end, and is answered through the same relay.
+//! What becomes of each datagram is drawn from a seed, so a run draws the same fates again; which
 //! datagram meets which fate still depends on the processes. No privileges are needed.
 
 use std::collections::BTreeMap;

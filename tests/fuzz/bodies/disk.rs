@@ -65,7 +65,7 @@ pub fn local(bytes: &[u8]) {
 /// The newest sidecar of the store in several segments, and the number of its segment.
 pub fn newest_sidecar(disk: &MemoryDisk) -> FileId {
     let files = disk.all_files().into_iter().filter(|file| file.kind == FileKind::Sidecar);
-    files.last().expect("the store has sealed segments")
+    files.max().expect("the store has sealed segments")
 }
 
 /// The pieces of a sidecar: of each its length as two bytes, then the bytes.

@@ -36,8 +36,8 @@ pub fn recover(bytes: &[u8]) {
     let said = look(&mut store);
     drop(store);
     let (mut store, again) = world::open(&disk, 1, world::ROOMY).expect("it was opened before");
-    // A damaged header hides nothing while it is found; once it is noted in the manifest its segment
-    // counts as one that may have lost anything, until it is repaired.
+    // A damaged header hides nothing while it is found; once it is noted in the manifest its
+    // segment counts as one that may have lost anything, until it is repaired.
     if recovery.damage.iter().all(|damage| damage.kind != DamageKind::Header) {
         same(&look(&mut store), &said);
     }

@@ -256,8 +256,8 @@ fn talk(dialled: u8) -> Vec<u8> {
 
 fn proofs() -> Vec<Seed> {
     let mut tree = Tree::default();
-    for seq in 0..700_u64 {
-        tree.append(&kdelta_engine::base::CommitId([seq as u8; 32]));
+    for seq in (0..=u8::MAX).cycle().take(700) {
+        tree.append(&kdelta_engine::base::CommitId([seq; 32]));
     }
     let mut coded = Vec::new();
     tree.encode(0, &mut coded);
