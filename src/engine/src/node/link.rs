@@ -223,13 +223,13 @@ impl<D: Disk + Clone> Node<D> {
 
     /// Compares notes with peers now and then, so that nothing that was missed stays missed.
     pub(super) fn tick_links(&mut self) {
-        let due: Vec<LinkId> = self
-            .links
-            .values()
-            .filter(|link| link.agreed.is_some() && link.next_check <= self.now.mono)
-            .map(|link| link.id)
-            .collect();
-        for id in due {
+        let due = self.links.values().filter(|link| link.next_check <= self.now.mono);
+        let due: Vec<(LinkId, bool)> = due.map(|link| (link.id, link.agreed.is_some())).collect();
+        for (id, greeted) in due {
+            if !greeted {
+                self.close(id, Code::TIMEOUT, "no hello came");
+                continue;
+            }
             self.expire_sessions(id);
             self.open_talks(id);
             if let Some(link) = self.links.get_mut(&id) {
@@ -242,5 +242,5 @@ impl<D: Disk + Clone> Node<D> {
     }
 }
 
-/// How often digests are compared with a peer that is connected.
+/// How often digests are compared with a peer that is connected, and how long a hello may take.
 const CHECK_EVERY: Duration = Duration::from_secs(60);

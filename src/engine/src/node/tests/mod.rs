@@ -1,6 +1,7 @@
 //! Nodes that talk to each other over queues in memory.
 
 mod forks;
+mod hostile;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
