@@ -228,8 +228,15 @@ impl<D: Disk + Clone> Store<D> {
                         break;
                     };
                     let ready = self.ready(now, space_ix, &commit, inserted);
-                    if matches!(ready, Ok(Err(_))) {
-                        break;
+                    match &ready {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => break,
+                        // Its author broke a rule, and not who brought what it waited for.
+                        Err(InsertError::Invalid { .. }) => {
+                            self.waiting.forget(space_ix, &log);
+                            break;
+                        }
+                        Err(_) => {}
                     }
                     self.waiting.remove(space_ix, log, next);
                     ready?.ok();
