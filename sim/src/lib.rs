@@ -5,6 +5,7 @@
 //! carries it out with real nodes on disks in memory; what must hold is checked while it runs and
 //! when all have met at the end. The same scenario gives the same digest of all that happened.
 
+pub mod byzantine;
 pub mod check;
 pub mod draw;
 pub mod scenario;
