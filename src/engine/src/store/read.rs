@@ -135,9 +135,16 @@ impl<D: Disk + Clone> Store<D> {
         let mut parents = Vec::new();
         let supersedes = &found.event.skeleton.supersedes;
         if let Supersedes::Dots(dots) = supersedes {
+            let table = self.table(space_ix)?;
+            let outer = |dot: &Dot| (table.origin(&dot.log), dot.seq, dot.index);
             for dot in dots {
                 let commit = match ids.get(dot) {
                     Some(commit) => *commit,
+                    // Across a fork one name stands for several commits: the one that has an
+                    // event of this key is meant.
+                    None if dots.iter().any(|d| ids.contains_key(d) && outer(d) == outer(dot)) => {
+                        continue;
+                    }
                     None => match self.commit_id(space_ix, &dot.log, dot.seq) {
                         Ok(commit) => commit,
                         Err(error) => {

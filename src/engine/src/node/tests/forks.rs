@@ -187,6 +187,25 @@ fn twins_that_meet_close_their_log_and_lose_nothing() {
 }
 
 #[test]
+fn the_parents_of_an_event_are_of_its_key_though_their_number_was_given_twice() {
+    let mut world = World::new(1);
+    let space = world.share();
+    let twin = world.twin(0);
+    world.put(0, "other", "1");
+    let parent = world.put(twin, "key", "2");
+    world.run();
+    world.connect(0, twin);
+    let child = world.put(0, "key", "3");
+    world.run();
+    for node in &mut world.nodes {
+        let history = node.store().history(&space, &Key::new("key").unwrap(), 9).unwrap();
+        let newest = &history[0];
+        assert_eq!((history.len(), newest.stamp.commit), (2, child));
+        assert_eq!(newest.parents, [EventId { commit: parent, index: 0 }]);
+    }
+}
+
+#[test]
 fn one_request_to_sync_ends_in_sync_in_spite_of_a_fork() {
     for longer in 0..2 {
         let mut world = World::new(2);
