@@ -8,6 +8,7 @@
 pub mod byzantine;
 pub mod check;
 pub mod draw;
+pub mod oracle;
 pub mod scenario;
 pub mod shrink;
 pub mod world;
