@@ -11,6 +11,7 @@ pub mod draw;
 pub mod oracle;
 pub mod scenario;
 pub mod shrink;
+pub mod trace;
 pub mod world;
 
 pub use check::Broken;
