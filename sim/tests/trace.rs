@@ -565,6 +565,7 @@ fn a_large_trace_keeps_the_past_of_its_failure_on_the_page() {
     let text = page(trace.entries(), "large", Some(failing));
     let data = data_of(&text);
     assert!(data.as_str().contains("\"total\":30003"));
+    assert!(data.as_str().contains("\"past\":2,"));
     assert!(data.as_str().contains("the cause"));
     assert!(data.as_str().contains("early"));
     assert!(data.as_str().contains("m29999 to r2") && !data.as_str().contains("\"m1 to r2"));

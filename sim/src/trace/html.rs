@@ -32,26 +32,27 @@ pub fn write_html(
 ) -> fmt::Result {
     let failing = failing.filter(|index| *index < entries.len());
     let parents = Parents::of(entries);
-    let shown = choose(entries, &parents, failing, PAGE_ENTRIES_MAX);
+    let past = failing.map_or_else(Vec::new, |index| parents.past(index));
+    let shown = choose(entries, &past, PAGE_ENTRIES_MAX);
     let title = plain(title, TITLE_CHARS_MAX);
     write!(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>")?;
     write_escaped(out, &title)?;
     write!(out, "</title>\n{HEAD}<style>\n{STYLE}</style>\n</head>\n<body>\n{BODY}")?;
     out.write_str("<script type=\"application/json\" id=\"data\">")?;
-    write_data(out, entries, &parents, &shown, &title, failing)?;
+    let page = Page { entries, parents, shown, past: past.len(), failing };
+    page.write_data(out, &title)?;
     write!(out, "</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n")
 }
 
 /// Picks what the page holds, in order.
-fn choose(entries: &[Entry], parents: &Parents, failing: Option<usize>, most: usize) -> Vec<usize> {
+fn choose(entries: &[Entry], past: &[usize], most: usize) -> Vec<usize> {
     if entries.len() <= most {
         return (0..entries.len()).collect();
     }
-    let past = failing.map_or_else(Vec::new, |index| parents.past(index));
     let frame = |index: &usize| entries.get(*index).is_some_and(|entry| frames(&entry.what));
     let latest = (0..entries.len()).rev();
     // What is picked first is what may be left out last.
-    let order = past.into_iter().rev().chain(latest.clone().filter(frame)).chain(latest);
+    let order = past.iter().copied().rev().chain(latest.clone().filter(frame)).chain(latest);
     let mut picked = BTreeSet::new();
     for index in order {
         if picked.len() == most {
@@ -81,37 +82,50 @@ const fn frames(what: &What) -> bool {
     )
 }
 
-/// Writes the data of the page: see the head of its script for the form.
-fn write_data(
-    out: &mut impl Write,
-    entries: &[Entry],
-    parents: &Parents,
-    shown: &[usize],
-    title: &str,
+/// What the page is about.
+#[derive(Debug)]
+struct Page<'a> {
+    entries: &'a [Entry],
+    parents: Parents,
+    /// The entries that the page holds.
+    shown: Vec<usize>,
+    /// How many entries the causal past of the failing one has, held or not.
+    past: usize,
     failing: Option<usize>,
-) -> fmt::Result {
-    let row = |index: usize| shown.binary_search(&index).ok();
-    out.write_str("{\"title\":")?;
-    string(out, title)?;
-    write!(out, ",\"total\":{},\"failing\":{}", entries.len(), cell(failing.and_then(row)))?;
-    let targets = Targets::of(entries, shown);
-    out.write_str(",\"messages\":")?;
-    let kinds: Vec<&str> = targets.kinds.iter().copied().collect();
-    list(out, &kinds, |out, kind| string(out, &plain(kind, TITLE_CHARS_MAX)))?;
-    out.write_str(",\"entries\":")?;
-    let messages = Messages::of(entries);
-    list(out, shown, |out, index| {
-        let Some(entry) = entries.get(*index) else { return Ok(()) };
-        let lane = cell(entry.replica);
-        write!(out, "\n[\"{}\",{lane},\"{}\",", entry.what.name(), seconds(entry.at_ns))?;
-        string(out, &messages.describe(&entry.what))?;
-        out.write_char(',')?;
-        let before: Vec<usize> = parents.get(*index).iter().copied().filter_map(row).collect();
-        list(out, &before, |out, parent| write!(out, "{parent}"))?;
-        targets.write(out, &entry.what)?;
-        out.write_char(']')
-    })?;
-    out.write_str("}\n")
+}
+
+impl Page<'_> {
+    fn row(&self, index: usize) -> Option<usize> {
+        self.shown.binary_search(&index).ok()
+    }
+
+    /// Writes the data: see the head of the script for the form.
+    fn write_data(&self, out: &mut impl Write, title: &str) -> fmt::Result {
+        out.write_str("{\"title\":")?;
+        string(out, title)?;
+        let failing = cell(self.failing.and_then(|index| self.row(index)));
+        let (total, past) = (self.entries.len(), self.past);
+        write!(out, ",\"total\":{total},\"past\":{past},\"failing\":{failing}")?;
+        let targets = Targets::of(self.entries, &self.shown);
+        out.write_str(",\"messages\":")?;
+        let kinds: Vec<&str> = targets.kinds.iter().copied().collect();
+        list(out, &kinds, |out, kind| string(out, &plain(kind, TITLE_CHARS_MAX)))?;
+        out.write_str(",\"entries\":")?;
+        let messages = Messages::of(self.entries);
+        list(out, &self.shown, |out, index| {
+            let Some(entry) = self.entries.get(*index) else { return Ok(()) };
+            let lane = cell(entry.replica);
+            write!(out, "\n[\"{}\",{lane},\"{}\",", entry.what.name(), seconds(entry.at_ns))?;
+            string(out, &messages.describe(&entry.what))?;
+            out.write_char(',')?;
+            let parents = self.parents.get(*index).iter();
+            let before: Vec<usize> = parents.filter_map(|parent| self.row(*parent)).collect();
+            list(out, &before, |out, parent| write!(out, "{parent}"))?;
+            targets.write(out, &entry.what)?;
+            out.write_char(']')
+        })?;
+        out.write_str("}\n")
+    }
 }
 
 /// Rows that other rows name.

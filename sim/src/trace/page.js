@@ -1,5 +1,5 @@
 "use strict";
-// Data: { title, total, failing, messages: [kind of message], entries }. An entry is
+// Data: { title, total, past, failing, messages: [kind of message], entries }. An entry is
 // [kind, lane, seconds, text, parents, a, b]: lane -1 is none, parents are rows before it, and by kind
 //   requested: a = wrote, b = acknowledged; sent: a = to, b = kind of message;
 //   delivered, duplicated: a = from, b = row of the sending; lost: b = row of the sending;
@@ -348,7 +348,7 @@
   byId("title").textContent = data.title;
   if (data.failing >= 0) {
     const box = byId("broken"), name = document.createElement("b"), e = entries[data.failing];
-    name.textContent = `${e.kind === "broken" ? "Does not hold" : e.kind} `;
+    name.textContent = `${e.kind === "broken" ? "Does not hold" : e.kind.replace("-", " ")} `;
     box.append(name, `${e.text} (${title(data.failing)})`);
     box.hidden = false;
     byId("failure").hidden = false;
@@ -356,7 +356,11 @@
   if (data.total > entries.length) {
     const box = byId("left-out");
     const [total, here, out] = [data.total, entries.length, data.total - entries.length].map((n) => n.toLocaleString("en"));
-    box.textContent = `This page holds ${here} of ${total} entries: ${data.failing >= 0 ? "first of all what came before the failure, then " : ""}crashes, copies, partitions and cuts, and the latest of the rest. ${out} are left out, so the past of other entries may be incomplete.`;
+    const held = data.failing < 0 ? 0 : past(data.failing).reduce((sum, is) => sum + is, 0);
+    const what = held < data.past
+      ? `the last ${held.toLocaleString("en")} of the ${data.past.toLocaleString("en")} that came before the failure`
+      : `${held ? "all that came before the failure, " : ""}crashes, copies, partitions and cuts, and the latest of the rest`;
+    box.textContent = `This page holds ${here} of ${total} entries: ${what}. ${out} are left out, so the past of other entries may be incomplete.`;
     box.hidden = false;
   }
   for (const [id, label, kinds] of GROUPS) {
