@@ -393,17 +393,14 @@ fn naive_closure(entries: &[Entry]) -> Vec<Vec<bool>> {
             _ => false,
         }
     };
-    let mut before = vec![vec![false; entries.len()]; entries.len()];
+    let mut before: Vec<Vec<bool>> = Vec::new();
     for b in 0..entries.len() {
-        for a in 0..b {
-            before[b][a] |= direct(a, b);
+        let mut row = vec![false; entries.len()];
+        for a in (0..b).filter(|a| direct(*a, b)) {
+            row[a] = true;
+            row.iter_mut().zip(&before[a]).for_each(|(to, from)| *to |= from);
         }
-        for a in (0..b).rev().filter(|a| direct(*a, b)) {
-            for earlier in 0..a {
-                let reached = before[a][earlier];
-                before[b][earlier] |= reached;
-            }
-        }
+        before.push(row);
     }
     before
 }
@@ -491,7 +488,7 @@ fn page(entries: &[Entry], title: &str, failing: Option<usize>) -> String {
 fn data_of(page: &str) -> Json {
     let begin = page.find("id=\"data\">").unwrap() + "id=\"data\">".len();
     let end = begin + page[begin..].find("</script>").unwrap();
-    Json::parse(page[begin..end].as_bytes()).unwrap()
+    Json::parse(&page.as_bytes()[begin..end]).unwrap()
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //!
 //! Happened-before (Lamport 1978) over entries: entries of one lane follow each other; a delivery
 //! follows its sending, whether it is the first or a later one; a link that comes up joins what
-//! both ends knew; a copy's lane begins with what its source knew; a replica that starts on a backup
-//! knows what the backup knew. A broken invariant without a lane is seen from all lanes. Other
-//! entries without a lane (partitions, cuts, losses, notes) are outside the relation.
+//! both ends knew; a copy's lane begins with what its source knew; a replica that starts on a
+//! backup knows what the backup knew. A broken invariant without a lane is seen from all lanes.
+//! Other entries without a lane (partitions, cuts, losses, notes) are outside the relation.
 //!
-//! A delivery whose sending is not among the entries has only its own lane before it. A lane goes on
-//! through a crash: what was forgotten there is still in the past.
+//! A delivery whose sending is not among the entries has only its own lane before it. A lane goes
+//! on through a crash: what was forgotten there is still in the past.
 
 use std::collections::{BTreeMap, BTreeSet};
 

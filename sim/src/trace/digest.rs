@@ -5,11 +5,11 @@
 //! nothing, and nothing that is signed or sent may rest on them.
 //!
 //! **The fold.** An entry is a row of 64-bit words: its time, its lane (all ones: none), its tag
-//! ([`What::tag`]), and its fields in the order of their declaration. A number is one word, a signed
-//! one in two's complement; a list is its length and its parts; text is its length in bytes and then
-//! its bytes, eight to a word, little-endian, the last word filled up with zeros; something optional
-//! is one word 0, or 1 and then its words. Each word goes into two accumulators, in `u64` arithmetic
-//! that wraps:
+//! ([`What::tag`]), and its fields in the order of their declaration. A number is one word, a
+//! signed one in two's complement; a list is its length and its parts; text is its length in bytes
+//! and then its bytes, eight to a word, little-endian, the last word filled up with zeros;
+//! something optional is one word 0, or 1 and then its words. Each word goes into two accumulators,
+//! in `u64` arithmetic that wraps:
 //!
 //! ```text
 //! a = (a ^ word) * A;             a = a ^ (a >> 32)

@@ -4,8 +4,8 @@
 //! beside the entry's line of text. It opens on the causal past of what failed, and can show all
 //! entries, or the causal past of any. The page's own policy forbids it every connection.
 //!
-//! Rows are not to scale: time stands beside them. What comes from keys and texts is only ever data:
-//! it is escaped in the page, and its script makes no markup of it.
+//! Rows are not to scale: time stands beside them. What comes from keys and texts is only ever
+//! data: it is escaped in the page, and its script makes no markup of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
@@ -17,8 +17,9 @@ use super::{Entry, Short, What};
 
 /// Writes the page. `failing` is the index of the entry to explain, if there is one.
 ///
-/// Of more than [`PAGE_ENTRIES_MAX`] entries, it holds the causal past of `failing`, what happened to
-/// replicas as a whole and to the world, and of all others the last; it says how many are left out.
+/// Of more than [`PAGE_ENTRIES_MAX`] entries, it holds the causal past of `failing`, what happened
+/// to replicas as a whole and to the world, and of all others the last; it says how many are left
+/// out.
 ///
 /// Cost: near-linear; about 150 bytes an entry.
 ///

@@ -1,9 +1,9 @@
 //! The trace of a run: what happened, when and to whom.
 //!
-//! [`Trace`] folds every entry into a [`Digest`] and keeps as many as it is told to ([`Keep`]). Runs
-//! of one seed have equal digests, on every machine; where two differ, [`first_difference`] says
-//! at which entry. From the entries themselves come the causal past of a failure ([`cone`]), lines
-//! for people ([`text`]) and for programs ([`json`]), and a page to look at ([`html`]).
+//! [`Trace`] folds every entry into a [`Digest`] and keeps as many as it is told to ([`Keep`]).
+//! Runs of one seed have equal digests, on every machine; where two differ, [`first_difference`]
+//! says at which entry. From the entries themselves come the causal past of a failure ([`cone`]),
+//! lines for people ([`text`]) and for programs ([`json`]), and a page to look at ([`html`]).
 //!
 //! A trace knows nothing of the world that it comes from: it neither reads a clock nor decides
 //! anything. Lanes are numbered from 0, one for each replica and each running copy of one.
@@ -38,7 +38,7 @@ pub struct Entry {
 pub enum Keep {
     /// None.
     Digest,
-    /// The last so many (at least).
+    /// The last so many; up to twice as many are held.
     Last(usize),
     /// Those whose number, counted from 0, is at least `from` and less than `to`: to look at the
     /// block that [`first_difference`] names in runs too long to be kept whole.
@@ -60,22 +60,13 @@ pub struct Trace {
     count: u64,
     checkpoints: Vec<Digest>,
     entries: Vec<Entry>,
-    /// The number of the first entry that is kept.
-    first: u64,
 }
 
 impl Trace {
     /// Makes the trace of a run that has not begun.
     pub const fn new(keep: Keep) -> Self {
-        let first = if let Keep::Between { from, .. } = keep { from } else { 0 };
-        Self {
-            keep,
-            fold: Fold::new(),
-            count: 0,
-            checkpoints: Vec::new(),
-            entries: Vec::new(),
-            first,
-        }
+        let (fold, count) = (Fold::new(), 0);
+        Self { keep, fold, count, checkpoints: Vec::new(), entries: Vec::new() }
     }
 
     /// Records what happened, in the order in which it happened.
@@ -102,7 +93,6 @@ impl Trace {
                 if self.entries.len() >= most.saturating_mul(2) {
                     let over = self.entries.len() - most;
                     self.entries.drain(..over);
-                    self.first += over as u64;
                 }
                 if most > 0 {
                     self.entries.push(entry);
@@ -137,12 +127,20 @@ impl Trace {
 
     /// Returns the number of the first entry that is kept, counted from 0.
     pub fn first_kept(&self) -> u64 {
-        self.first + (self.entries.len() - self.entries().len()) as u64
+        self.first_held() + (self.entries.len() - self.entries().len()) as u64
+    }
+
+    /// Returns the number of the first entry in memory.
+    const fn first_held(&self) -> u64 {
+        match self.keep {
+            Keep::Between { from, .. } => from,
+            _ => self.count - self.entries.len() as u64,
+        }
     }
 
     /// Returns an entry by its number, if it is kept.
     pub fn entry(&self, number: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+        self.entries.get(usize::try_from(number.checked_sub(self.first_held())?).ok()?)
     }
 }
 

@@ -352,6 +352,7 @@
     box.append(name, `${e.text} (${title(data.failing)})`);
     box.hidden = false;
     byId("failure").hidden = false;
+    byId("to-failure").hidden = false;
   }
   if (data.total > entries.length) {
     const box = byId("left-out");

@@ -1,8 +1,8 @@
 //! Entries as lines for people.
 //!
-//! Texts of an entry are shown without what could act on a terminal or turn the line around: control
-//! and direction characters appear as `\u{…}`. Long ones are clipped; [`json`](super::json) has them
-//! whole.
+//! Texts of an entry are shown without what could act on a terminal or turn the line around:
+//! control and direction characters appear as `\u{…}`. Long ones are clipped; [`json`](super::json)
+//! has them whole.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -187,7 +187,8 @@ pub(super) fn plain(text: &str, most: usize) -> String {
 /// Whether a character changes the direction of text or breaks a line without being a control
 /// character of Unicode.
 const fn turns(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let marks = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}');
+    marks || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// So much is shown of a key, an op or a reason.

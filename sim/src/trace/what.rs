@@ -194,7 +194,8 @@ pub enum What {
     },
     /// Faults are over: from now on everything must come to rest. The entry has no lane.
     HealBegan,
-    /// Something that must hold does not: on one replica, or, in an entry without a lane, among all.
+    /// Something that must hold does not: on one replica, or, in an entry without a lane, among
+    /// all.
     Broken {
         /// The name of what must hold.
         name: Text,
