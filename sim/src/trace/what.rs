@@ -192,7 +192,8 @@ pub enum What {
         /// How much faster than time, in millionths.
         ppm: i64,
     },
-    /// Faults are over: from now on everything must come to rest. The entry has no lane.
+    /// Faults are over: from now on everything must come to rest. Cuts and partitions that end here
+    /// have entries of their own. The entry has no lane.
     HealBegan,
     /// Something that must hold does not: on one replica, or, in an entry without a lane, among
     /// all.
