@@ -7,9 +7,13 @@
 //! can be repeated. It models no delays. The fault model follows SurrealKV's `CrashMode`,
 //! TigerBeetle's storage checker and Rebello et al., ATC 2020.
 
+mod medium;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use medium::AtStake;
 
 use super::disk::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
 use crate::base::Rng;
@@ -102,6 +106,8 @@ struct File {
     view: Vec<u8>,
     /// Changes since the last sync, with their moment.
     pending: Vec<(u64, Change)>,
+    /// Whether readers see more than what is durable or pending: a sync failed.
+    clean_lie: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -167,39 +173,6 @@ impl MemoryDisk {
         self.lock().files.get(&file).map(|file| file.view.clone())
     }
 
-    /// Flips one bit of a file, in cache and on the medium, as rot does. False if there is none.
-    pub fn flip_bit(&self, file: FileId, bit: u64) -> bool {
-        let mut state = self.lock();
-        let Some(file) = state.files.get_mut(&file) else { return false };
-        let Ok(at) = usize::try_from(bit / 8) else { return false };
-        let mut found = false;
-        for content in [&mut file.durable, &mut file.view] {
-            if let Some(byte) = content.get_mut(at) {
-                *byte ^= 1 << (bit % 8);
-                found = true;
-            }
-        }
-        found
-    }
-
-    /// Puts bytes into a file, in cache and on the medium: stale or misplaced ones, for example.
-    pub fn plant(&self, file: FileId, offset: usize, bytes: &[u8]) {
-        let mut state = self.lock();
-        let file = state.files.entry(file).or_default();
-        file.entered = true;
-        put(&mut file.durable, offset, bytes);
-        put(&mut file.view, offset, bytes);
-    }
-
-    /// Cuts a file short, in cache and on the medium.
-    pub fn chop(&self, file: FileId, len: usize) {
-        if let Some(file) = self.lock().files.get_mut(&file) {
-            file.durable.truncate(len);
-            file.view.truncate(len);
-            file.pending.clear();
-        }
-    }
-
     /// Cuts the power and turns it on again: what was not synced is left as `mode` says.
     pub fn crash(&self, mode: CrashMode, rng: &mut Rng) {
         let mut state = self.lock();
@@ -222,11 +195,14 @@ impl MemoryDisk {
                     CrashMode::Prefix => file.pending.first().is_some_and(|(at, _)| *at < cut),
                     _ => rng.below(2) == 0,
                 };
-            for (at, change) in std::mem::take(&mut file.pending) {
-                let newest = newest == Some(at);
-                survive(&mut file.durable, &change, mode, (at < cut, newest), rng);
+            if file.clean_lie || !file.pending.is_empty() {
+                for (at, change) in std::mem::take(&mut file.pending) {
+                    let newest = newest == Some(at);
+                    survive(&mut file.durable, &change, mode, (at < cut, newest), rng);
+                }
+                file.view.clone_from(&file.durable);
+                file.clean_lie = false;
             }
-            file.view.clone_from(&file.durable);
             file.entered = true;
             stays
         });
@@ -380,7 +356,8 @@ impl Disk for MemoryDisk {
     fn files(&self, kind: FileKind) -> Result<Vec<FileId>, DiskError> {
         let state = self.lock();
         state.power(FileId::new(kind, 0))?;
-        Ok(state.files.keys().filter(|file| file.kind == kind).copied().collect())
+        let all = FileId::new(kind, 0)..=FileId::new(kind, u64::MAX);
+        Ok(state.files.range(all).map(|(file, _)| *file).collect())
     }
 
     fn len(&self, file: FileId) -> Result<u64, DiskError> {
@@ -462,6 +439,7 @@ impl Disk for MemoryDisk {
         let pending = std::mem::take(&mut found.pending);
         if let Some(kind) = fault {
             // The pages count as clean from now on; only the cache has them.
+            found.clean_lie |= !pending.is_empty();
             return fail(kind, file, "the sync failed");
         }
         for (_, change) in pending {
@@ -483,7 +461,7 @@ impl Disk for MemoryDisk {
             return fail(DiskErrorKind::Full, file, "no space is left");
         }
         let (durable, view) = (bytes.to_vec(), bytes.to_vec());
-        state.files.insert(file, File { durable, view, entered: true, pending: Vec::new() });
+        state.files.insert(file, File { durable, view, entered: true, ..File::default() });
         Ok(())
     }
 

@@ -35,7 +35,7 @@ use std::fmt;
 pub use append::{Log, LogOptions, Moved, SyncTicket};
 pub use disk::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
 pub use error::{Damage, DamageKind, LogError, OpenError, ReadError};
-pub use memory::{CrashMode, Faults, MemoryDisk};
+pub use memory::{AtStake, CrashMode, Faults, MemoryDisk};
 pub use read::{RecordReader, SegmentInfo};
 pub use record::RecordKind;
 pub use recovery::{Recovery, Torn};
