@@ -1,4 +1,4 @@
-//! What happens to a disk in memory beneath its trait: rot, foreign hands, and a look at the medium.
+//! What happens to a disk in memory beneath its trait: rot, other hands, and a look at the medium.
 //!
 //! Nothing here counts as an operation, meets a fault switch or needs power.
 
@@ -86,12 +86,18 @@ impl MemoryDisk {
         (state.files, state.removed) = (other.files, other.removed);
     }
 
+    /// Returns the length of a file as readers see it, in bytes.
+    pub fn size(&self, file: FileId) -> Option<u64> {
+        self.lock().files.get(&file).map(|file| file.view.len() as u64)
+    }
+
     /// Returns what readers see of a part of a file, cut off at its end. None without the file.
     pub fn part(&self, file: FileId, range: Range<u64>) -> Option<Vec<u8>> {
         self.lock().files.get(&file).map(|file| clipped(&file.view, range).to_vec())
     }
 
-    /// Returns what is durable of a part of a file, with zeros for what is not there.
+    /// Returns what is durable of a part of a file, with zeros for what is not there. The caller
+    /// keeps the range to what memory can hold.
     pub fn durable_part(&self, file: FileId, range: Range<u64>) -> Vec<u8> {
         let state = self.lock();
         let durable = state.files.get(&file).map_or(&[][..], |file| &file.durable);
@@ -111,9 +117,7 @@ impl MemoryDisk {
         let state = self.lock();
         let pending = state.files.get(&file).map_or(&[][..], |file| &file.pending);
         let written = pending.iter().filter_map(|(_, change)| match change {
-            Change::Write { offset, bytes } => {
-                Some(*offset as u64..(*offset + bytes.len()) as u64)
-            }
+            Change::Write { offset, bytes } => Some(*offset as u64..(*offset + bytes.len()) as u64),
             _ => None,
         });
         written.collect()
