@@ -242,6 +242,9 @@ fn the_engine_has_no_environment() {
             problems.push(format!("{}: names {ban}", name(&path)));
         }
         let globals = ["static ", "pub static ", "pub(crate) static "];
+        // The choice of a mutant and the counts of marks, each under a feature that is off.
+        let for_simulations = ["base/mutant.rs", "base/mark.rs"].iter().any(|f| path.ends_with(f));
+        let globals = if for_simulations { &globals[1..] } else { &globals[..] };
         for line in code.lines().filter(|line| globals.iter().any(|g| line.trim().starts_with(g))) {
             problems.push(format!("{}: a global: {}", name(&path), line.trim()));
         }

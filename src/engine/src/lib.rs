@@ -2,12 +2,16 @@
 //!
 //! No thread, socket, file, clock, global or random source is in here. Time is an argument,
 //! randomness is a seed, the disk is one small trait ([`log::Disk`]), and the network is plain
-//! inputs and outputs. A host and a simulator run the very same code.
+//! inputs and outputs. A host and a simulator run the very same code. Two features, both off by
+//! default, serve simulations alone: see [`base::mutant`] and [`base::mark`].
 //!
 //! Floors, each of which names only those above it:
 //! [`base`] → [`causal`] → [`crdt`] → [`event`] → [`log`] → [`store`], [`sync`] → [`node`].
 
+// First: the others use its macros.
+#[macro_use]
 pub mod base;
+
 pub mod causal;
 pub mod crdt;
 pub mod event;

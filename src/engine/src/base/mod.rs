@@ -1,13 +1,21 @@
 //! Floor 0: values without behaviour.
 //!
 //! Identities, keys, hashes, stamps, the canonical byte codec and a seeded source of random
-//! bytes. Nothing here reads a clock, a disk or the operating system.
+//! bytes. Nothing here reads a clock, a disk or the operating system. Under a feature each, off by
+//! default: bugs that can be chosen ([`mutant`]) and counters of rare paths ([`mark`]).
+
+#[macro_use]
+pub mod mark;
+#[macro_use]
+pub mod mutant;
 
 mod codec;
 mod hash;
 mod hlc;
 mod id;
 mod key;
+#[cfg(any(feature = "mutants", feature = "marks"))]
+mod named;
 mod rng;
 mod time;
 

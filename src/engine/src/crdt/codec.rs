@@ -65,6 +65,10 @@ impl State {
             last = Some(event.stamp.dot);
             live.insert(event);
         }
+        if mutant!("conflicts-lost-on-disk") && live.only_type() == Some(Type::Register) {
+            let newest = live.iter().map(|event| event.stamp).max();
+            live.retain(|event| Some(event.stamp) == newest);
+        }
         let mut tallies: Vec<Tally> = Vec::new();
         for _ in 0..reader.count(usize::MAX, 62, "tallies")? {
             let tally = tally(reader, log)?;

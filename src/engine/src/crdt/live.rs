@@ -119,6 +119,7 @@ impl Live {
                 }
                 events.insert(at, event);
                 if events.len() > FEW_MAX {
+                    sometimes!("crdt-many-live-events");
                     let mut many = Box::<Many>::default();
                     std::mem::take(events).into_iter().for_each(|event| many.insert(event));
                     *self = Self::Many(many);

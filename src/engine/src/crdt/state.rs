@@ -77,7 +77,7 @@ impl State {
     /// Events must come in causal order, each once; one that is live already changes nothing.
     /// Cost: a logarithm for each listed dot; linear in the live events for a cut.
     pub fn apply(&mut self, stamp: &Stamp, delta: &Delta) -> Applied {
-        if self.holds(&stamp.dot) {
+        if self.holds(&stamp.dot) && !mutant!("add-counts-again") {
             return Applied::Done;
         }
         if self.supersede(&stamp.dot, &delta.supersedes) == Applied::Refold {
@@ -90,6 +90,9 @@ impl State {
         } else if let Some(ty) = delta.action.value_type()
             && payload::is_well_formed(delta.action, &delta.payload)
         {
+            if mutant!("tie-broken-by-arrival") && ty == Type::Register {
+                self.live.retain(|event| event.ty != ty || event.stamp.hlc != stamp.hlc);
+            }
             let payload = Arc::clone(&delta.payload);
             self.live.insert(Event { stamp: *stamp, ty, payload });
         }

@@ -81,6 +81,7 @@ impl State {
             .filter_map(|ty| self.part(ty).map(|part| (ty, part)))
             .collect();
         let type_conflict = !hidden.is_empty();
+        sometimes!("crdt-types-conflict", type_conflict);
         for (ty, Part { value, stamp, conflicts: more }) in hidden {
             conflicts.push(Conflict { ty, value, stamp, field: None });
             // The values of a hidden map's fields are part of that map.

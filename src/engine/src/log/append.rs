@@ -178,6 +178,7 @@ impl<D: Disk> Log<D> {
     /// All is durable exactly if this is not below [`Self::written`].
     pub fn durable(&self) -> Position {
         match &self.active {
+            Some(active) if mutant!("ack-before-sync") => active.position(active.flushed),
             Some(active) if active.durable > 0 => active.position(active.durable),
             _ => self.closed_end(),
         }
@@ -215,9 +216,13 @@ impl<D: Disk> Log<D> {
         }
         self.syncing = false;
         match result {
+            Err(_) if mutant!("failed-sync-ignored") => {
+                active.durable_to(ticket.upto.offset);
+                Ok(())
+            }
             Ok(()) => {
                 active.durable_to(ticket.upto.offset);
-                let listed = active.listed;
+                let listed = active.listed || mutant!("new-segment-not-listed");
                 self.health.mended();
                 // Before anybody is told: the loss of the whole file must be noticed, too.
                 if !listed {
@@ -327,7 +332,9 @@ impl<D: Disk> Log<D> {
         let Some(active) = &mut self.active else { return };
         let entry = active.entry(State::Begun, active.durable, active.records, [0; 32]);
         self.manifest.put(entry);
-        if self.save_manifest().is_ok()
+        let saved = self.save_manifest();
+        sometimes!("log-manifest-not-written", saved.is_err());
+        if saved.is_ok()
             && let Some(active) = &mut self.active
         {
             active.listed = true;
@@ -365,6 +372,10 @@ impl<D: Disk> Log<D> {
             active.flushed_all();
             return Ok(());
         };
+        if mutant!("short-write-counts") {
+            active.flushed_all();
+            return Ok(());
+        }
         if !error.is_refusal() {
             return self.fail_over("writing", error);
         }

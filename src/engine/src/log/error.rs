@@ -131,6 +131,8 @@ impl LogError {
 
     /// Wraps a refusal; the kinds that a disk uses for it fall into two groups.
     pub(super) fn refused(error: DiskError) -> Self {
+        sometimes!("log-disk-full", error.kind == super::DiskErrorKind::Full);
+        sometimes!("log-disk-read-only", error.kind == super::DiskErrorKind::ReadOnly);
         match error.kind {
             super::DiskErrorKind::Full => Self::Full(error),
             _ => Self::ReadOnly(error),

@@ -84,6 +84,7 @@ impl<D: Disk> Log<D> {
                 Ok(())
             }
             Err(error) if error.is_refusal() => {
+                sometimes!("log-stalled");
                 self.health = Health::Stalled(error.clone());
                 Err(LogError::Stalled(error))
             }
@@ -92,6 +93,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn failed(&mut self, stage: &'static str, error: DiskError) -> LogError {
+        sometimes!("log-read-only-for-good");
         self.health = Health::Failed { stage, error: error.clone() };
         LogError::Failed { stage, source: error }
     }
@@ -162,6 +164,8 @@ impl<D: Disk> Log<D> {
             0 => self.disk.remove(file),
             _ => self.disk.truncate(file, u64::from(durable)),
         };
+        sometimes!("log-records-moved", !records.is_empty());
+        sometimes!("log-old-tail-moved", inherited);
         let end = super::Position { segment: place, offset: durable };
         self.moved.push_back(Moved { end, records });
         Ok(())

@@ -106,6 +106,7 @@ impl Layout {
                         self.strays.push(file);
                         continue;
                     };
+                    sometimes!("log-header-damaged");
                     let kind = match unreadable {
                         Some(_) => DamageKind::Unreadable,
                         None => DamageKind::Header,
@@ -186,6 +187,7 @@ impl Layout {
                 || self.manifest.entry(id.place).is_some()
                 || self.newest.iter().any(|candidate| candidate.known.id.place == id.place);
             if !known {
+                sometimes!("log-segment-lost");
                 self.lost = true;
                 self.manifest.put(Entry {
                     id,
@@ -285,6 +287,7 @@ fn load_manifest<D: Disk>(
         _ => !failed.is_empty() || generation <= 1,
     };
     let rolled_back = failed.is_empty() && mark.is_some_and(|m| m.generation > generation);
+    sometimes!("log-older-manifest-serves", !failed.is_empty() && newest.is_some());
     damage.append(&mut failed);
     if !chained || rolled_back {
         damage.push(bookkeeping(other));

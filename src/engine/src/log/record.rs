@@ -52,7 +52,9 @@ impl Seed {
     }
 
     fn head(self, offset: u32, kind_and_len: &[u8]) -> Hasher {
-        let mut hasher = Hasher::new_with_initial(self.0);
+        let (seed, offset) =
+            if mutant!("checksum-without-place") { (0, 0) } else { (self.0, offset) };
+        let mut hasher = Hasher::new_with_initial(seed);
         hasher.update(&offset.to_le_bytes());
         hasher.update(kind_and_len);
         hasher

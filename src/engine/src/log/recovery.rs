@@ -168,6 +168,7 @@ pub(super) fn open<D: Disk>(
         log.settle(segment, at + 1 == count, &mut recovery)?;
     }
     log.finish_recovery(&layout.strays, &mut recovery);
+    sometimes!("log-torn-tail", !recovery.torn.is_empty());
     recovery.strays = layout.strays;
     recovery.clean = recovery.torn.is_empty()
         && recovery.damage.is_empty()
@@ -178,6 +179,8 @@ pub(super) fn open<D: Disk>(
             segment: mark.id.place,
             offset: mark.end,
         }) == log.written();
+    sometimes!("log-opened-clean", recovery.clean && log.mark.is_some());
+    sometimes!("log-mark-outlived", !recovery.clean && log.mark.is_some());
     Ok((log, recovery))
 }
 
@@ -195,6 +198,7 @@ impl<D: Disk> Log<D> {
             let (mark, file) = (survey.mark, id.file_id());
             let mut tail = vec![0; (survey.end - mark) as usize];
             self.disk.read(file, u64::from(mark), &mut tail)?;
+            sometimes!("log-tail-written-again");
             recovery.rewritten_bytes += tail.len() as u64;
             let written = self.disk.write(file, u64::from(mark), &tail);
             let synced = written.and_then(|()| self.disk.sync(file));
@@ -296,6 +300,7 @@ fn cut<D: Disk>(disk: &D, file: FileId, end: u32) -> Result<(), DiskError> {
     let len = u32::try_from(disk.len(file)?).unwrap_or(u32::MAX);
     let to = survey::last_non_zero(disk, file, end, len);
     if to > end {
+        sometimes!("log-tail-quarantined");
         let mut bytes = vec![0; (to - end) as usize];
         disk.read(file, u64::from(end), &mut bytes)?;
         disk.replace(quarantined(file, end), &bytes)?;
@@ -310,6 +315,7 @@ fn put_away<D: Disk>(disk: &D, file: FileId) -> Result<(), DiskError> {
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(()),
         len => u32::try_from(len?).unwrap_or(u32::MAX),
     };
+    sometimes!("log-stray-put-away");
     if survey::last_non_zero(disk, file, 0, len) == 0 {
         disk.remove(file)
     } else {

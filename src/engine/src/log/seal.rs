@@ -55,6 +55,7 @@ impl<D: Disk> Log<D> {
         self.manifest.put(entry);
         // If it fails now it is tried again before the next segment begins.
         let _ = self.save_manifest();
+        sometimes!("log-segment-sealed", sealed);
         Ok(self.segments().into_iter().rfind(|segment| segment.number == place))
     }
 
@@ -145,6 +146,7 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         };
+        sometimes!("log-segment-replaced");
         let former = old.former.or(Some(old.sha));
         self.manifest.put(Entry { former, ..entry });
         if let Err(error) = self.save_manifest() {

@@ -131,6 +131,7 @@ impl<D: Disk> Surveyor<'_, D> {
     fn run(&mut self) {
         while self.at < self.walk.end() && self.out.seal.is_none() {
             let goes_on = match self.walk.look(self.at) {
+                Err(_) if mutant!("read-error-is-the-end") => self.fault(),
                 Err(_) => self.unreadable(),
                 Ok(Some(found)) if self.accept(&found) => true,
                 Ok(_) => self.fault(),
@@ -194,9 +195,13 @@ impl<D: Disk> Surveyor<'_, D> {
             self.looked_ahead = true;
             self.mark = self.mark.max(self.walk.mark_beyond(self.at));
         }
+        if mutant!("cut-below-the-mark") {
+            self.mark = 0;
+        }
         if self.at >= self.mark {
             return false;
         }
+        sometimes!("log-rot-below-the-mark");
         let to = self.walk.resync(self.at + 1).min(self.mark);
         self.damaged(self.at, to, DamageKind::Rotted);
         self.at = to;
@@ -204,6 +209,7 @@ impl<D: Disk> Surveyor<'_, D> {
     }
 
     fn unreadable(&mut self) -> bool {
+        sometimes!("log-cannot-be-read");
         let readable = self.walk.skip_unreadable(self.at);
         let mut to = self.walk.resync(readable);
         if to >= self.walk.end() {
@@ -233,6 +239,7 @@ impl<D: Disk> Surveyor<'_, D> {
         let mut end = fixed_end.unwrap_or(accepted.max(mark));
         let present = len.max(HEADER_BYTES.min(end));
         if end > present {
+            sometimes!("log-file-cut-short");
             self.damaged(present, end, DamageKind::Missing);
         }
         if end > accepted {
@@ -240,6 +247,9 @@ impl<D: Disk> Surveyor<'_, D> {
             self.out.records += u64::from(self.open.count);
         }
         let torn_to = last_non_zero(self.walk.disk(), self.file, end.min(len), len).max(end);
+        if fixed_end.is_none() && mutant!("torn-tail-kept") {
+            end = torn_to;
+        }
         if fixed_end.is_none() && (torn_to - end) as usize > limits::UNDURABLE_BYTES_MAX {
             // More than can ever have been under way: no crash explains it, so it is not cut.
             self.damaged(end, torn_to, DamageKind::Rotted);

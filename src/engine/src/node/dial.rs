@@ -42,6 +42,7 @@ impl<D: Disk + Clone> Node<D> {
         });
         dialing.under_way = false;
         dialing.failures += 1;
+        sometimes!("node-dial-failed-again", dialing.failures > 1);
         let delay = backoff(dialing.failures).saturating_add(Duration::from_millis(jitter));
         dialing.next = self.now.mono.plus(delay);
         let next = dialing.next;
@@ -52,7 +53,11 @@ impl<D: Disk + Clone> Node<D> {
     }
 
     pub(super) fn dialing_done(&mut self, peer: ReplicaId) {
-        self.dialing.remove(&peer);
+        if mutant!("dialling-never-done") {
+            return;
+        }
+        let before = self.dialing.remove(&peer);
+        sometimes!("node-reached-after-failures", before.is_some_and(|it| it.failures > 1));
     }
 
     pub(super) fn redial_later(&mut self, peer: ReplicaId) {

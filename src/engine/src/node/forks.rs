@@ -107,6 +107,7 @@ impl<D: Disk + Clone> Node<D> {
                 Ok(Read::Proof(_) | Read::Stray) => {
                     let Some(talk) = self.talk(id, &space) else { return };
                     talk.forks.stray += 1;
+                    sometimes!("node-stray-proof");
                     if talk.forks.stray > STRAY_MAX {
                         return self.close(id, Code::PROTOCOL, "proofs that nobody asked for");
                     }
@@ -190,6 +191,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         let closed = std::mem::take(&mut talk.forks.closed);
         let again = closed && talk.forks.rounds < ROUNDS_MAX;
+        sometimes!("node-session-begun-again", again);
         talk.forks.rounds += u32::from(again);
         if again {
             self.open_session(id, space);

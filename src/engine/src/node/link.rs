@@ -115,7 +115,10 @@ impl<D: Disk + Clone> Node<D> {
     fn greeted(&mut self, id: LinkId, hello: &crate::sync::Hello) {
         let agreed = match self.hello.agree(hello) {
             Ok(agreed) => agreed,
-            Err(error) => return self.close(id, Code::VERSION, &error.to_string()),
+            Err(error) => {
+                sometimes!("node-no-version-in-common");
+                return self.close(id, Code::VERSION, &error.to_string());
+            }
         };
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.agreed.is_some() {
@@ -136,6 +139,7 @@ impl<D: Disk + Clone> Node<D> {
             let by_lesser = outgoing == (self.store.replica() < peer);
             let loser = if by_lesser && twin.outgoing != outgoing { twin.id } else { id };
             if twin.outgoing != outgoing {
+                sometimes!("node-twin-connection-closed");
                 self.close(loser, Code::SUPERSEDED, "another connection serves this pair");
                 if loser == id {
                     return;
@@ -176,6 +180,7 @@ impl<D: Disk + Clone> Node<D> {
                     == proof
         });
         let Some(at) = ticket else {
+            sometimes!("node-ticket-refused");
             let text = PeerText::new("the ticket is not known, used up, or has expired");
             self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
             return;
@@ -189,6 +194,7 @@ impl<D: Disk + Clone> Node<D> {
                 known.admitted.push(space);
             }
         });
+        sometimes!("node-admitted-by-ticket", saved.is_ok());
         match saved {
             Ok(()) => self.admit_link(id),
             Err(error) => self.close(id, Code::TROUBLE, &error.to_string()),

@@ -34,12 +34,16 @@ impl<D: Disk + Clone> Node<D> {
                 continue;
             }
             let Some(from) = talk.live.filter(|from| *from < self.store.written()) else { return };
-            let Ok((arrived, next)) =
+            let Ok((mut arrived, next)) =
                 self.store.arrived(from, self.store.written(), ARRIVED_AT_ONCE)
             else {
                 return;
             };
             talk.live = Some(next);
+            if mutant!("not-passed-on") {
+                let own = self.store.replica();
+                arrived.retain(|arrived| arrived.tip.log.replica == own);
+            }
             let closed = self.store.closed_between(&space, from, next);
             for (log, _) in closed {
                 self.send_proof(id, space, &log);
@@ -59,6 +63,7 @@ impl<D: Disk + Clone> Node<D> {
                 }
             }
             if !runs.is_empty() {
+                sometimes!("node-pushed-live");
                 talk.pushing = Some(Serving::new(runs.into_values()));
             }
         }
@@ -77,6 +82,7 @@ impl<D: Disk + Clone> Node<D> {
             && !self.deliver(id, space, &chunk)
         {
             // Something before it is missing here: ask for all that is.
+            sometimes!("node-push-cannot-be-taken");
             self.open_session(id, space);
         }
         self.give_credit(id, len);

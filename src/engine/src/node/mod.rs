@@ -143,6 +143,9 @@ impl<D: Disk + Clone> Node<D> {
     /// Takes one input. Then call [`poll`](Self::poll) until it returns [`Output::Wait`].
     pub fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
+        if mutant!("timeouts-on-wall-clock") {
+            self.now.mono = Instant(now.wall.0.saturating_mul(1_000_000));
+        }
         match input {
             Input::Connected { link, peer, outgoing } => self.connected(link, peer, outgoing),
             Input::Received { link, bytes } => self.received(link, &bytes),
@@ -207,6 +210,7 @@ impl<D: Disk + Clone> Node<D> {
     }
 
     fn note_taken_back(&mut self, error: &WriteError) {
+        sometimes!("node-group-taken-back");
         let count = self.taken_back.as_ref().map_or(0, |last| last.count) + 1;
         let (kept, reason) = (self.store.written(), error.to_string());
         self.taken_back = Some(TakenBack { count, kept, reason });
@@ -262,6 +266,7 @@ impl<D: Disk + Clone> Node<D> {
     fn tick(&mut self) {
         self.wake = None;
         if self.retry_waiting.is_some_and(|at| at <= self.now.mono) {
+            sometimes!("node-waiting-tried-again");
             self.retry_waiting = None;
             let _ = self.store.retry_waiting(self.now);
             self.watch_waiting();

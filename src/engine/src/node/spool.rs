@@ -30,6 +30,7 @@ impl<D: Disk + Clone> Node<D> {
             Piece::Part { bytes, offset, last } => (bytes, offset, last),
         };
         if offset == 0 {
+            sometimes!("node-chunk-spooled");
             self.drop_spool(slot);
             self.spools.insert(slot, self.next_spool);
             self.next_spool += 1;

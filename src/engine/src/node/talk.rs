@@ -47,7 +47,11 @@ impl<D: Disk + Clone> Node<D> {
         let closed = self.store.closed_logs(&space).unwrap_or_default();
         let pinned = Pinned { digest, frontier, missing: Vec::new(), closed };
         let written = self.store.written();
-        let (nonce, now) = (self.rng.bytes(), self.now.mono);
+        let (mut nonce, now) = (self.rng.bytes(), self.now.mono);
+        if mutant!("address-in-the-nonce") {
+            // Stands for whatever differs from run to run, the order of a hash map above all.
+            nonce = (std::ptr::from_ref(self).addr() as u128).to_le_bytes();
+        }
         let Some(link) = self.links.get_mut(&id) else { return };
         let talk = link.talks.entry(space).or_default();
         if talk.session.as_ref().is_some_and(|session| !session.is_over()) {
@@ -74,6 +78,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         if !self.admits(&peer, &space) {
             if matches!(message, Message::Open(_)) {
+                sometimes!("node-session-not-admitted");
                 let text = PeerText::new("not admitted to that space here: use a ticket");
                 self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
             }
@@ -202,6 +207,7 @@ impl<D: Disk + Clone> Node<D> {
                 && talk.heard.plus(SILENCE) <= now
             {
                 session.refuse(Code::TIMEOUT, "nothing was heard for too long");
+                sometimes!("node-session-fell-silent");
                 expired.push(*space);
             }
         }
@@ -232,6 +238,7 @@ impl<D: Disk + Clone> Node<D> {
             Err(
                 error @ (InsertError::Read(_) | InsertError::Log(_) | InsertError::Unwritten(_)),
             ) => {
+                sometimes!("node-cannot-take-a-chunk");
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 false
             }
@@ -290,7 +297,10 @@ impl<D: Disk + Clone> Node<D> {
     }
 
     pub(super) fn pump_all(&mut self) {
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        let mut links: Vec<LinkId> = self.links.keys().copied().collect();
+        if mutant!("push-skips-a-link") {
+            links.pop();
+        }
         for link in links {
             self.pump(link);
         }
@@ -315,7 +325,7 @@ impl<D: Disk + Clone> Node<D> {
                     chunk = next.bytes;
                 }
                 // The rest is not to be had here yet; what is asked of the peer may bring it.
-                Ok(None) | Err(ReadError::Unvouched) => {}
+                Ok(None) | Err(ReadError::Unvouched) => sometimes!("node-request-ends-early"),
                 Err(error) => trouble = Some(error.to_string()),
             }
             let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());

@@ -109,6 +109,7 @@ impl<D: Disk + Clone> Store<D> {
     /// Returns the error, unless the caller makes do with what is intact.
     pub(super) fn pass_over(&self, error: ReadError) -> Result<(), ReadError> {
         if self.degraded && matches!(error, ReadError::Damaged(_)) {
+            sometimes!("store-read-without-what-is-lost");
             self.blind.partial.set(true);
             return Ok(());
         }

@@ -10,7 +10,7 @@
 
 use super::tables::{Beginning, Chain, LogTable, SpaceTable};
 use super::{ReadError, Store};
-use crate::base::{Dot, Key, LogId, SpaceId, sha256};
+use crate::base::{CommitId, Dot, Key, LogId, SpaceId, sha256};
 use crate::causal::Tip;
 use crate::crdt::{Delta, Supersedes};
 use crate::event::Commit;
@@ -68,6 +68,7 @@ impl<D: Disk + Clone> Store<D> {
             base
         };
         let tree = self.tree_to(space_ix, base)?;
+        sometimes!("store-branch-begun");
         let name = self.branch_name(table.id, &commit.tip());
         Ok(Some(Chain { name, begins: Some(Beginning { base, tree }) }))
     }
@@ -166,7 +167,8 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Makes the inner name of the branch that begins with `tip`.
     fn branch_name(&self, space: SpaceId, tip: &Tip) -> LogId {
-        let hash = sha256("kdelta/branch", &[&self.local.store, &space.0, &tip.id.0]);
+        let id = if mutant!("branches-share-a-name") { CommitId::ZERO } else { tip.id };
+        let hash = sha256("kdelta/branch", &[&self.local.store, &space.0, &id.0]);
         let incarnation = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         LogId { replica: tip.log.replica, incarnation }
     }

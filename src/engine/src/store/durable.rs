@@ -11,7 +11,9 @@ impl<D: Disk + Clone> Store<D> {
     pub fn flush(&mut self) -> Result<(), WriteError> {
         let flushed = self.log.flush();
         self.follow()?;
-        if let Err(LogError::Full(_) | LogError::ReadOnly(_)) = &flushed {
+        if let Err(LogError::Full(_) | LogError::ReadOnly(_)) = &flushed
+            && !mutant!("taken-back-but-shown")
+        {
             self.reload().map_err(WriteError::Read)?;
         }
         Ok(flushed?)
@@ -107,7 +109,8 @@ impl<D: Disk + Clone> Store<D> {
         while self.log.take_moved().is_some() {
             moved = true;
         }
-        if moved {
+        sometimes!("store-moved-records-followed", moved);
+        if moved && !mutant!("moved-records-not-followed") {
             self.reload()?;
         }
         Ok(moved)

@@ -174,11 +174,15 @@ impl<D: Disk + Clone> Store<D> {
             self.waiting.forget(space_ix, &log);
             closed += 1;
             match self.tables.get_mut(space_ix) {
-                Some(table) if !reaches => table.close(log, seq, position),
+                Some(table) if !reaches => {
+                    sometimes!("store-log-closed-ahead");
+                    table.close(log, seq, position);
+                }
                 _ => stale = true,
             }
         }
         if stale {
+            sometimes!("store-log-closed-and-folded-anew");
             self.flush()?;
             self.reload()?;
         }
@@ -208,6 +212,7 @@ impl<D: Disk + Clone> Store<D> {
         if !tip.is_some_and(|tip| table.heads.iter().any(|head| *head == tip)) {
             return Ok(());
         }
+        sometimes!("store-branch-kept");
         let own = self.own_log()?;
         self.acknowledge_heads(now, space_ix, own)?;
         let heads = self.foreign_heads(space_ix, own);

@@ -198,11 +198,17 @@ impl<D: Disk + Clone> Store<D> {
                 // forgotten cannot be known, so that the next write begins a new incarnation.
                 let LogId { replica, incarnation } = commit.log();
                 self.new_life |= replica == self.key.id() && incarnation == self.local.incarnation;
+                sometimes!("store-was-set-back", self.new_life);
                 self.append_commit(space_ix, commit)?;
                 Ok(())
             }
             Err(reason) => {
                 let log = commit.log();
+                if mutant!("out-of-order-dropped") {
+                    return Ok(());
+                }
+                sometimes!("store-commit-waits-for-deps", matches!(reason, NotReady::Missing));
+                sometimes!("store-commit-waits-for-time", matches!(reason, NotReady::Early(_)));
                 match (self.waiting.insert(space_ix, commit), reason) {
                     (true, _) => Ok(()),
                     (false, NotReady::Missing) => Err(InsertError::WaitingRoom),
@@ -240,6 +246,7 @@ impl<D: Disk + Clone> Store<D> {
                     }
                     self.waiting.remove(space_ix, log, next);
                     ready?.ok();
+                    sometimes!("store-waiting-commit-taken");
                     inserted.commits += 1;
                     inserted.events += commit.events().len() as u64;
                     self.append_commit(space_ix, commit)?;
@@ -261,7 +268,9 @@ impl<D: Disk + Clone> Store<D> {
         if commit.seq() != self.seq(space_ix, &commit.log()) + 1 {
             return Ok(Err(NotReady::Missing));
         }
-        if let Err(error) = HlcClock::check(commit.hlc(), now.wall) {
+        if let Err(error) = HlcClock::check(commit.hlc(), now.wall)
+            && !mutant!("early-commit-taken")
+        {
             return Ok(Err(NotReady::Early(error)));
         }
         if !self.vouch_past(space_ix, commit, inserted)? {

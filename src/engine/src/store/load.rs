@@ -58,6 +58,7 @@ impl<D: Disk + Clone> Store<D> {
         for places in places {
             for found in self.events(space_ix, row, &places)? {
                 if apply(&mut state, &found) == Applied::Refold {
+                    sometimes!("store-counter-folded-anew");
                     return self.refold_row(space_ix, row, None);
                 }
             }
@@ -158,6 +159,9 @@ impl<D: Disk + Clone> Store<D> {
                 let log = |ix| table.log_at(ix).map(|log| log.log);
                 let state = State::decode(&mut Reader::new(&bytes), &log);
                 base = Some(state.map_err(|_| sealed.damaged("state"))?);
+                if mutant!("removed-comes-back") {
+                    continue;
+                }
                 break;
             }
             let offsets = sealed.sidecar.offsets(&entry)?;

@@ -111,6 +111,7 @@ impl Local {
                 Err(error) => return Err(error.into()),
             }
         }
+        sometimes!("store-older-local-file-serves", newest.is_some() && damage.is_some());
         match (newest, damage) {
             (None, Some(error)) => Err(LocalError::Damaged(error)),
             (newest, _) => Ok(newest),
@@ -124,7 +125,11 @@ impl Local {
     pub fn save(&mut self, disk: &impl Disk) -> Result<(), DiskError> {
         let next = Self { generation: self.generation + 1, ..self.clone() };
         let file = FileId { kind: FileKind::Local, number: next.generation % 2 };
-        disk.replace(file, &next.encode())?;
+        if mutant!("local-file-not-synced") {
+            disk.write(file, 0, &next.encode())?;
+        } else {
+            disk.replace(file, &next.encode())?;
+        }
         self.generation = next.generation;
         Ok(())
     }

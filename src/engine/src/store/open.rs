@@ -97,6 +97,7 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`ReadError`] if the log cannot be read.
     pub fn rebuild(&mut self, segment: u64) -> Result<(), ReadError> {
+        sometimes!("store-damaged-sidecar-rebuilt");
         self.disk.remove(FileId { kind: FileKind::Sidecar, number: segment })?;
         self.reload()
     }
@@ -130,6 +131,7 @@ impl<D: Disk + Clone> Store<D> {
             Some(rebuilt) => (before, rebuilt),
             None => {
                 // A fork was met: what counts of it must be known before anything is replayed.
+                sometimes!("store-replayed-for-a-fork");
                 self.forget();
                 self.open_sidecars();
                 let counted = self.survey()?;
@@ -191,6 +193,7 @@ impl<D: Disk + Clone> Store<D> {
                 return Ok(None);
             }
             if segment.sealed {
+                sometimes!("store-missing-sidecar-built");
                 self.index_sealed(segment.number, segment.sha)?;
                 // What follows may be replayed without them.
                 self.cache.clear();
@@ -304,11 +307,13 @@ impl<D: Disk + Clone> Store<D> {
                 if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
                     let Some(counted) = counted else { return Some(Replayed::Fork) };
                     let here = self.locate(space_ix, &commit.tip()).ok()?.is_some();
-                    if here || !counted.contains(&commit.id()) {
+                    if here && !mutant!("branch-replayed-twice") || !counted.contains(&commit.id())
+                    {
                         self.tail.note(&commit);
                         return Some(Replayed::Done);
                     }
-                } else if self.is_here(space_ix, &commit) {
+                } else if self.is_here(space_ix, &commit) && !mutant!("record-replayed-twice") {
+                    sometimes!("store-record-met-twice");
                     return Some(Replayed::Done);
                 }
                 let (chain, deps) = self.follows(space_ix, &commit)?;

@@ -96,6 +96,7 @@ impl<D: Disk + Clone> Store<D> {
         self.still_missing(&mut out.missing);
         self.sync()?;
         if !out.missing.is_empty() {
+            sometimes!("store-repair-fell-short");
             self.end_repair()?;
             return Ok(out);
         }
@@ -120,6 +121,7 @@ impl<D: Disk + Clone> Store<D> {
         let now = self.disk.files(FileKind::Sidecar)?;
         out.rebuilt = now.len().saturating_sub(rebuilt.len()) as u64;
         self.log.close()?;
+        sometimes!("store-repaired", !out.repaired.is_empty());
         Ok(out)
     }
 
@@ -171,6 +173,7 @@ impl<D: Disk + Clone> Store<D> {
                 match self.fit(&aside)? {
                     Fit::Here => progress = true,
                     Fit::Next(space_ix, commit) => {
+                        sometimes!("store-set-aside-and-taken");
                         self.append_commit(space_ix, Arc::new(*commit))?;
                         progress = true;
                     }

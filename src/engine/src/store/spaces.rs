@@ -184,6 +184,9 @@ impl<D: Disk + Clone> Store<D> {
         let moved = self.local.place.is_some() && place.is_some() && self.local.place != place;
         let new = self.local.generation == 0;
         let ended = self.new_life || moved || self.is_own_log_closed();
+        let ended = ended && !mutant!("incarnation-kept");
+        sometimes!("store-new-incarnation", ended);
+        sometimes!("store-directory-was-copied", moved);
         if new || ended || (self.local.place.is_none() && place.is_some()) {
             let incarnation = ended.then(|| self.rng.u64());
             let lost: Vec<u64> = self.damaged_places.iter().copied().collect();

@@ -62,6 +62,7 @@ impl<D: Disk + Clone> Store<D> {
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
         let suspect = self.waiting.release(space_ix, id).ok_or(ReadError::UnknownEvent)?;
+        sometimes!("store-suspect-counts");
         let Suspect { commit, voucher } = suspect;
         self.check_past(space_ix, &commit)?;
         if let Some(voucher) = voucher {

@@ -354,7 +354,8 @@ impl SpaceTable {
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
         let mut space = Self::new(SpaceId(r.hash()?));
-        space.hlc = r.hlc()?;
+        let hlc = r.hlc()?;
+        space.hlc = if mutant!("stamp-not-resumed") { Hlc::default() } else { hlc };
         space.commits = r.varint()?;
         space.events = r.varint()?;
         for _ in 0..r.count(limits::LOGS_MAX, 80, "logs")? {

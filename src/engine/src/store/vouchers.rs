@@ -35,7 +35,10 @@ impl<D: Disk + Clone> Store<D> {
                 }
                 voucher
             }
-            None => return self.voucher_before_fork(space_ix, log, seq),
+            None => {
+                sometimes!("store-vouched-by-a-fork-proof");
+                return self.voucher_before_fork(space_ix, log, seq);
+            }
         };
         if seq == tip.seq {
             return Ok(held);
@@ -115,6 +118,7 @@ fn shorter(
     } else {
         tree.extend_proof(seq - 1, PrefixProof { prefix, size, hashes: &held.proof }, ids)
     };
+    sometimes!("store-cannot-vouch", proof.is_err());
     let proof = proof.map_err(|_| ReadError::Unvouched)?;
     Ok(Voucher { attestation: held.attestation.clone(), proof })
 }

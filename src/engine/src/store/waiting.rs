@@ -98,9 +98,12 @@ impl Waiting {
     fn has_room(&mut self, bytes: usize) -> bool {
         if self.bytes + bytes > self.bytes_max {
             let dropped = std::mem::take(&mut self.suspects);
+            sometimes!("store-suspects-give-way", !dropped.is_empty());
             self.bytes -= dropped.values().map(|suspect| cost(&suspect.commit)).sum::<usize>();
         }
-        self.bytes + bytes <= self.bytes_max
+        let room = self.bytes + bytes <= self.bytes_max;
+        sometimes!("store-waiting-room-full", !room);
+        room || mutant!("waiting-room-unbounded")
     }
 
     /// Returns the logs of a space of which commits wait.

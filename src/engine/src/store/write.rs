@@ -171,6 +171,7 @@ impl<D: Disk + Clone> Store<D> {
                 Some(state) => Arc::new(state),
                 None => self.state(&write.space, &op.key)?,
             };
+            sometimes!("store-key-retyped", op.retype && state.shown().is_some());
             let deltas = state
                 .deltas(&op.op, op.retype)
                 .map_err(|error| WriteError::Op { key: op.key.clone(), error })?;

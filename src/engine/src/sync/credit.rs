@@ -29,7 +29,9 @@ pub struct SendCredit {
 impl SendCredit {
     /// Tells whether another chunk may be begun.
     pub fn is_open(&self) -> bool {
-        self.in_flight < CREDIT_WINDOW_BYTES
+        let open = self.in_flight < CREDIT_WINDOW_BYTES;
+        sometimes!("sync-credit-used-up", !open);
+        open || mutant!("credit-ignored")
     }
 
     /// Returns how many bytes of commits are sent and not given back.

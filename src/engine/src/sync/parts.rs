@@ -23,6 +23,7 @@ pub fn parts(chunk: Vec<u8>) -> Vec<(Vec<u8>, bool)> {
     if chunk.len() <= CHUNK_BYTES_MAX {
         return vec![(chunk, false)];
     }
+    sometimes!("sync-chunk-in-parts");
     let count = chunk.len().div_ceil(CHUNK_BYTES_MAX);
     let pieces = chunk.chunks(CHUNK_BYTES_MAX).enumerate();
     pieces.map(|(at, piece)| (piece.to_vec(), at + 1 < count)).collect()

@@ -53,7 +53,7 @@ pub(super) fn plan(
         if apart {
             let search = ours.seq > theirs.seq || initiator;
             plan.diverged.push(Diverged { ours: *ours, theirs: *theirs, search });
-        } else if ours.seq < theirs.seq {
+        } else if ours.seq < theirs.seq && !mutant!("gap-not-asked-for") {
             plan.runs.extend(next_run(ours.seq, theirs, holes));
         }
     }

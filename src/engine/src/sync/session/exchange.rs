@@ -39,7 +39,9 @@ impl Session {
 
     pub(super) fn on_open(&mut self, source: &dyn Source, open: Open) {
         self.stats.round_trips += 1;
-        if open.digest.is_some() && open.digest == self.own.digest {
+        let same_count =
+            mutant!("same-count-is-in-sync") && open.logs == self.own.frontier.len() as u64;
+        if open.digest.is_some() && open.digest == self.own.digest || same_count {
             self.end(Step::InSync);
             return;
         }
@@ -78,6 +80,7 @@ impl Session {
         if logs.is_empty() {
             return false;
         }
+        sometimes!("sync-proofs-asked-for");
         self.send(Message::AskProofs { space: self.space, logs });
         self.end(Step::Unproven);
         true
@@ -86,6 +89,7 @@ impl Session {
     fn begin_ranges(&mut self, theirs: &[u8; 16]) {
         let (first, second) =
             if self.initiator { (&self.nonce, theirs) } else { (theirs, &self.nonce) };
+        sometimes!("sync-by-ranges");
         let salt = sha256("kdelta/reconcile/1", &[&self.space.0, first, second]);
         let reconciler = Reconciler::new(&salt, &self.own.frontier);
         if !self.initiator {
@@ -235,6 +239,7 @@ impl Session {
         if let Some((log, seq)) = found
             && self.diverged.insert(log, ForkState::Found) != Some(ForkState::Found)
         {
+            sometimes!("sync-fork-found");
             self.steps.push_back(Step::ForkFound { log, seq });
         }
     }

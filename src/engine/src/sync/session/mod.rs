@@ -268,7 +268,7 @@ impl Session {
         }
         let done = self.targets.is_empty() || self.gave_up;
         if self.own_have.is_none() && done && self.forks.is_idle() {
-            let all = self.shortfall() == Shortfall::default();
+            let all = self.shortfall() == Shortfall::default() || mutant!("short-is-in-sync");
             self.own_have = Some(all);
             self.send(Message::Have { space: self.space, all });
         }
@@ -277,6 +277,7 @@ impl Session {
             return;
         }
         let shortfall = Shortfall { peer_short: !peer, ..self.shortfall() };
+        sometimes!("sync-ended-short", !(own && peer));
         self.end(if own && peer { Step::InSync } else { Step::Ended(shortfall) });
     }
 
@@ -331,6 +332,8 @@ impl Session {
     }
 
     fn fail(&mut self, error: SyncError) {
+        sometimes!("sync-refused-by-peer", matches!(error, SyncError::Refused { .. }));
+        sometimes!("sync-limit-met", matches!(error, SyncError::TooMany(_)));
         if !matches!(error, SyncError::Refused { .. }) {
             let text = PeerText::new(&error.to_string());
             self.send(Message::Refuse { space: self.space, code: Code::PROTOCOL, text });
