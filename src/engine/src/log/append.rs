@@ -387,8 +387,9 @@ impl<D: Disk> Log<D> {
         } else {
             active.allocated = active.flushed;
             if let Err(worse) = self.disk.truncate(file, at) {
-                // Remains of the group could come back after a crash: leave this file alone.
-                return self.fail_over("truncating", worse);
+                // Remains of the group could come back after a crash: leave this file alone. The
+                // group is gone whatever comes of that, and whoever flushed it must learn so.
+                let _ = self.fail_over("truncating", worse);
             }
         }
         Err(LogError::refused(error))

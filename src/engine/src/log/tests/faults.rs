@@ -160,6 +160,23 @@ fn a_group_that_does_not_fit_is_taken_back_whole() {
 }
 
 #[test]
+fn a_group_is_reported_gone_though_the_file_cannot_be_cut_either() {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..2);
+    sync(&mut log).unwrap();
+    append(&mut log, 2..4);
+    disk.faults(|faults| faults.read_only = true);
+    assert!(matches!(log.flush(), Err(LogError::ReadOnly(_))), "its records are not kept");
+    assert_eq!(numbers(&log), (up_to(2), vec![]));
+    assert!(matches!(log.append(KIND, &body(2)), Err(LogError::Stalled(_))));
+    disk.faults(|faults| faults.read_only = false);
+    append(&mut log, 2..4);
+    sync(&mut log).unwrap();
+    let (log, _) = kill(&disk, CrashMode::LoseAll);
+    assert_eq!(numbers(&log), (up_to(4), vec![]));
+}
+
+#[test]
 fn records_wait_in_memory_when_the_disk_fails_and_is_full() {
     let (disk, mut log) = fresh();
     append(&mut log, 0..2);
