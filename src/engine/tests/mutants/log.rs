@@ -116,14 +116,17 @@ pub(crate) fn a_record_elsewhere_is_no_record() -> bool {
 }
 
 pub(crate) fn what_cannot_be_read_now_is_there_later() -> bool {
-    let (disk, log) = with(&[b"first"]);
+    let (disk, log) = with(&[b"first", b"second"]);
     let file = log.segments()[0].file;
+    // That the second one is durable nothing says yet but that it is there.
+    let (position, _) = log.scan(Position::default()).nth(1).unwrap().unwrap();
+    let at = u64::from(position.offset);
     drop(log);
-    disk.faults(|faults| faults.unreadable = vec![(file, 130..140)]);
-    drop(open(&disk));
+    disk.faults(|faults| faults.unreadable = vec![(file, at..at + 10)]);
+    add(&mut open(&disk).0, b"third");
     disk.faults(|faults| faults.unreadable.clear());
     let (log, _) = open(&disk);
-    records(&log).len() == 1
+    records(&log).len() == 3
 }
 
 pub(crate) fn rot_in_the_newest_segment_is_found() -> bool {

@@ -267,10 +267,9 @@ pub(crate) fn all_of_a_sealed_segment_is_handed_on() -> bool {
 pub(crate) fn what_was_moved_is_handed_on() -> bool {
     let disk = Shared::default();
     let (mut store, mut other) = (open(&disk, 1), open(&Shared::default(), 2));
-    let space = store.create_space(now(1), "default").unwrap();
+    let space = store.create_space(now(0), "default").unwrap();
     other.join_space(space, "default").unwrap();
-    store.sync().unwrap();
-    put(&mut store, 2, "key", "1");
+    put(&mut store, 0, "key", "1");
     disk.faults(|faults| faults.syncs_to_fail = 1);
     store.sync().unwrap();
     pass(&mut store, &mut other);
