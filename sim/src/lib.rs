@@ -7,6 +7,7 @@
 
 pub mod byzantine;
 pub mod check;
+pub mod crashes;
 pub mod disk;
 pub mod draw;
 pub mod oracle;
