@@ -8,6 +8,7 @@ use super::blind::{Blind, hides};
 use super::cache::{Cache, Recent};
 use super::local::{Local, LocalError};
 use super::seal::Sealed;
+use super::sidecar::SidecarError;
 use super::survey::Counted;
 use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
@@ -123,8 +124,23 @@ impl<D: Disk + Clone> Store<D> {
         self.blind.clear();
     }
 
-    /// Fills tables, sidecars and tail from the log.
+    /// Fills tables, sidecars and tail from the log. A sidecar that turns out to be damaged while
+    /// others are built upon it goes, and all is done again without it.
     fn load(&mut self) -> Result<(u64, u64), ReadError> {
+        loop {
+            let loaded = self.load_once();
+            let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = &loaded else {
+                return loaded;
+            };
+            let file = FileId { kind: FileKind::Sidecar, number: *segment };
+            if self.disk.remove(file).is_err() {
+                return loaded;
+            }
+            self.forget();
+        }
+    }
+
+    fn load_once(&mut self) -> Result<(u64, u64), ReadError> {
         self.open_sidecars();
         let before: u64 = self.tables.iter().map(|table| table.events).sum();
         let (before, rebuilt) = match self.replay_rest(None)? {

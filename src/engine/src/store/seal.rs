@@ -111,10 +111,8 @@ impl<D: Disk + Clone> Store<D> {
         let file = FileId { kind: FileKind::Sidecar, number };
         // What is built while something is lost says too little to be kept.
         let sound = self.blind.is_empty() && !self.damaged_places.contains(&number);
-        let kept = sound && {
-            let _ = self.disk.truncate(file, 0);
-            self.disk.write(file, 0, &bytes).is_ok()
-        };
+        // Whole or not at all: half of one would be found out only when that half is asked for.
+        let kept = sound && self.disk.replace(file, &bytes).is_ok();
         if sound && !kept {
             // A full disk keeps nobody from reading: the next open writes it.
             sometimes!("store-sidecar-in-memory");
