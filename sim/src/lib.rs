@@ -7,6 +7,7 @@
 
 pub mod byzantine;
 pub mod check;
+pub mod command;
 pub mod crashes;
 pub mod disk;
 pub mod draw;
@@ -21,11 +22,13 @@ pub use scenario::Scenario;
 pub use shrink::shrink;
 pub use world::World;
 
+use trace::{Digest, Keep, Trace, What};
+
 /// What came of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// A digest of everything that happened.
-    pub digest: u64,
+    pub digest: Digest,
     /// How many messages, disk operations and requests there were.
     pub events: u64,
     /// How long it took in the world, in milliseconds.
@@ -36,13 +39,22 @@ pub struct Outcome {
 
 /// Plays a scenario to its end.
 pub fn run(scenario: &Scenario) -> Outcome {
-    let mut world = match World::new(scenario) {
-        Ok(world) => world,
-        Err(broken) => {
-            return Outcome { digest: 0, events: 0, virtual_ms: 0, broken: Some(broken) };
-        }
-    };
-    let played = world.run_for(scenario.options.trouble_ms).and_then(|()| world.end());
-    let (digest, events, virtual_ms) = (world.digest(), world.events(), world.elapsed_ms());
-    Outcome { digest, events, virtual_ms, broken: played.err() }
+    run_traced(scenario, Keep::Digest).0
+}
+
+/// Plays a scenario to its end, and returns its trace too.
+pub fn run_traced(scenario: &Scenario, keep: Keep) -> (Outcome, Trace) {
+    let mut world = World::new(scenario, keep);
+    let played = world
+        .found()
+        .and_then(|()| world.run_for(scenario.options.trouble_ms))
+        .and_then(|()| world.end());
+    let broken = played.err();
+    if let Some(Broken { invariant, seen }) = &broken {
+        let (name, seen) = ((*invariant).into(), seen.clone().into());
+        world.note(None, What::Broken { name, seen });
+    }
+    let trace = world.trace().clone();
+    let (digest, events) = (trace.digest(), trace.count());
+    (Outcome { digest, events, virtual_ms: world.elapsed_ms(), broken }, trace)
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use kdelta_engine::base::Hash;
 use kdelta_engine::log::CrashMode;
 
+use crate::draw::Stream;
+use crate::oracle;
 use crate::world::World;
 
 /// A promise that was broken, and where it showed.
@@ -145,7 +147,24 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.check_oracle()
+    }
+
+    /// Holds one replica against the fold of what its own disk holds: all hold the same by now.
+    fn check_oracle(&mut self) -> Result<(), Broken> {
+        let awake = self.awake();
+        let Some(at) = awake.get(self.draws.of(Stream::Swarm, 2).index(awake.len())).copied()
+        else {
+            return Ok(());
+        };
+        let fail = |what: String| Broken::new("the fold of a disk is what is shown", what);
+        let Some(seat) = self.seats.get(at) else { return Ok(()) };
+        let files = seat.disk.all_files().into_iter();
+        let files = files.filter_map(|file| Some((file, seat.disk.content(file)?))).collect();
+        let image = oracle::read_image(&files);
+        let image = image.map_err(|fault| fail(format!("the disk of seat {at}: {fault}")))?;
+        let Some(store) = self.store(at) else { return Ok(()) };
+        oracle::compare(&image, store).map_err(|found| fail(format!("seat {at}: {found}")))
     }
 }
 

@@ -62,8 +62,7 @@ impl Judge {
         if let Some(known) = self.known.get(&print).filter(|known| known.depth >= depth) {
             return Rc::clone(known);
         }
-        let mut facts =
-            Facts { content: None, next: None, broken: None, depth };
+        let mut facts = Facts { content: None, next: None, broken: None, depth };
         facts.broken = self.find_out(disk, &print, level, &mut facts).err();
         let facts = Rc::new(facts);
         if self.known.len() >= KNOWN_MAX {
@@ -85,16 +84,24 @@ impl Judge {
         // The first look: what every change of the recovery finds is kept.
         let cuts = Rc::new(RefCell::new(Vec::new()));
         let keep = (level < self.depth).then(|| Rc::clone(&cuts));
-        let probe = Probe::new(disk.snapshot(), 0, Box::new(move |disk, _| {
-            if let Some(keep) = &keep {
-                keep.borrow_mut().push(disk.snapshot());
-            }
-        }));
+        let probe = Probe::new(
+            disk.snapshot(),
+            0,
+            Box::new(move |disk, _| {
+                if let Some(keep) = &keep {
+                    keep.borrow_mut().push(disk.snapshot());
+                }
+            }),
+        );
         let (mut node, opened) = self.open(probe.clone())?;
         probe.watch(None);
         let recovery = &opened.recovery;
         ensure(!sound || recovery.damage.is_empty(), "a crash is no damage", &recovery.damage)?;
-        ensure(recovery.refused.is_none() || self.kind == Kind::Full, "the recovery is done", recovery)?;
+        ensure(
+            recovery.refused.is_none() || self.kind == Kind::Full,
+            "the recovery is done",
+            recovery,
+        )?;
         let content = Rc::new(Content::read(node.store()));
         facts.content = Some(Rc::clone(&content));
         let spooled = Disk::files(&probe, FileKind::Spool).unwrap_or_default();
@@ -106,7 +113,11 @@ impl Judge {
         let again = Arc::new(again);
         let (mut node, _) = self.open(Arc::clone(&again))?;
         let second = Content::read(node.store());
-        ensure(second == *content, "a second opening finds the same", Difference(&second, &content))?;
+        ensure(
+            second == *content,
+            "a second opening finds the same",
+            Difference(&second, &content),
+        )?;
         if sound {
             facts.next = self.go_on(node, &again, &content, print)?;
         }
@@ -114,7 +125,7 @@ impl Judge {
         self.cut_short(&cuts, print, level, &content)
     }
 
-    /// Cuts the power at each change of a recovery; what is found after that must be the same.
+    /// Cuts the power at changes of a recovery; what is found after that must be the same.
     fn cut_short(
         &mut self,
         cuts: &[MemoryDisk],
@@ -123,14 +134,18 @@ impl Judge {
         content: &Content,
     ) -> Result<(), String> {
         let mut rng = Rng::new(sha256("kdelta/sim/crashes/nested", &[print]));
-        // Below the second crash only some are tried.
-        let sample = (level > 0 && !cuts.is_empty()).then(|| rng.below(cuts.len() as u64));
-        for (at, cut) in cuts.iter().enumerate().skip(1) {
-            if sample.is_some_and(|sample| sample != at as u64) {
-                continue;
-            }
-            let modes = [CrashMode::LoseAll, CrashMode::KeepAll, CrashMode::Sectors(512), CrashMode::Torn(1)];
-            for mode in modes {
+        // What lies before the first change is the disk itself.
+        let mut places: Vec<_> = (0..).zip(cuts).skip(1).collect();
+        let most = if level == 0 { CUTS_MAX } else { 1 };
+        while places.len() > most {
+            let chosen = rng.below(places.len() as u64);
+            places.remove(usize::try_from(chosen).unwrap_or(0));
+        }
+        for (at, cut) in places {
+            let drawn = usize::try_from(rng.below(CrashMode::ALL.len() as u64)).unwrap_or(0);
+            let drawn = CrashMode::ALL.get(drawn).copied();
+            let lost = (level == 0).then_some(CrashMode::LoseAll);
+            for mode in lost.into_iter().chain(drawn) {
                 let disk = cut.snapshot();
                 disk.crash(mode, &mut Rng::new(rng.bytes()));
                 self.nested += 1;
@@ -140,8 +155,8 @@ impl Judge {
                     return Err(format!("{place}: {broken}"));
                 }
                 if let Some(found) = &found.content {
-                    let same = **found == *content;
-                    ensure(same, &format!("{place}: ends in the same"), Difference(found, content))?;
+                    let law = format!("{place}: ends in the same");
+                    ensure(**found == *content, &law, Difference(found, content))?;
                 }
             }
         }
@@ -188,10 +203,7 @@ impl Judge {
     }
 
     /// Opens the store on a disk.
-    fn open<D: Disk + Clone>(
-        &mut self,
-        disk: D,
-    ) -> Result<(Node<D>, Opened), String> {
+    fn open<D: Disk + Clone>(&mut self, disk: D) -> Result<(Node<D>, Opened), String> {
         self.recoveries += 1;
         open(disk, SUBJECT_KEY, LATER_MS, clocks(LATER_MS), self.segment_bytes)
             .map_err(|halt| format!("it opens without a hand: {}", halt.0))
@@ -326,6 +338,8 @@ pub(crate) const AFTER: &str = "after the crash";
 pub(crate) const LATER_MS: u64 = 3_600_000;
 /// Of so many disks one is read whole after all.
 const VERIFY_EVERY: u8 = 8;
+/// So many changes of one recovery are cut short, drawn from all of them.
+const CUTS_MAX: usize = 4;
 /// Facts that are remembered at once.
 const KNOWN_MAX: usize = 2048;
 /// Bytes of what was seen that are told.

@@ -56,7 +56,8 @@ pub(crate) fn check(
     meeting.meet()?;
     let [own, _] = &mut meeting.nodes;
     if kind == Kind::Rotten {
-        let done = own.store().finish_repair().map_err(|error| format!("it is repaired: {error}"))?;
+        let done =
+            own.store().finish_repair().map_err(|error| format!("it is repaired: {error}"))?;
         ensure(done.missing.is_empty(), "a peer makes it whole", &done)?;
     }
     meeting.write(space)?;
@@ -145,7 +146,8 @@ impl Meeting {
         let expected = match kind {
             // All that both ever told anybody, on either branch.
             Kind::Forked => return check_sums(own.shown.as_ref(), model),
-            Kind::Rotten => model.fold(space, &own.held()),
+            // What was hidden before is there now.
+            Kind::Rotten => model.fold(space, &model.known(space, &own.logs)),
             _ => model.fold(space, &held),
         };
         let mut shown = own.shown.clone().unwrap_or_default();
@@ -158,7 +160,7 @@ impl Meeting {
 /// what was acknowledged, and at most of what was written.
 fn check_sums(shown: Option<&super::model::Shown>, model: &Model) -> Result<(), String> {
     let mut bounds: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    for entry in model.entries.values() {
+    for entry in model.entries.values().chain(&model.twin) {
         for (key, act) in &entry.acts {
             let super::model::Act::Count(by) = act else { continue };
             let (least, most) = bounds.entry(key).or_default();

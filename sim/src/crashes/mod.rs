@@ -4,7 +4,7 @@
 //! before it is made ([`Touch`]). There the disk is copied and crashed in each way that
 //! [`CrashMode`] knows; each result is recovered and judged at once: it opens without a hand; what
 //! was acknowledged or seen by a peer is there; nothing is there that was not written, and values
-//! are the plain fold of what is there; a second opening, and cuts at each change of the recovery,
+//! are the plain fold of what is there; a second opening, and cuts at changes of the recovery,
 //! end in the same; it takes writes again and gives no number twice; and meeting the peer again
 //! both end equal. A failure names what [`replay`] needs. The same call gives the same answer.
 //!
@@ -41,7 +41,8 @@ pub struct Limits {
     pub boundaries: u64,
     /// Of so many boundaries one is tried; 1: all. At least 1.
     pub every: u64,
-    /// How many crashes may follow one another, each in the recovery of the one before: 1 to 3.
+    /// How many crashes may follow one another, each in the recovery of the one before: 1 to 3. The
+    /// second is tried at some changes of the recovery, the third at one.
     pub depth: u32,
     /// Draws the states that modes leave to chance.
     pub seed: u64,
@@ -58,7 +59,7 @@ impl Default for Limits {
 /// Something that breaks a promise, to show that it would be noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// The disk does nothing for every so manieth sync and says that it did.
+    /// Of so many syncs the disk does nothing for the last, and says that it did.
     SyncsLie(u64),
     /// Writes count as durable at once, before any sync.
     AckBeforeSync,
@@ -228,7 +229,8 @@ impl Cutter {
             meetings: 0,
             failures: Vec::new(),
         };
-        let judge = Judge::new(scenario.kind, scenario.segment_bytes, limits.depth.saturating_sub(1));
+        let judge =
+            Judge::new(scenario.kind, scenario.segment_bytes, limits.depth.saturating_sub(1));
         Self { scenario, limits: limits.clone(), only, judge, report }
     }
 
@@ -255,7 +257,10 @@ impl Cutter {
                 None => self.draw(at, index),
             };
             let left = disk.snapshot();
-            left.crash(mode, &mut Rng::new(sha256("kdelta/sim/crashes/cut", &[&seed.to_le_bytes()])));
+            left.crash(
+                mode,
+                &mut Rng::new(sha256("kdelta/sim/crashes/cut", &[&seed.to_le_bytes()])),
+            );
             calm(&left);
             self.report.states += 1;
             if !seen.insert(content::fingerprint(&left)) {

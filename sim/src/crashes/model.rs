@@ -94,6 +94,8 @@ pub(crate) struct Model {
     pub(crate) entries: BTreeMap<Place, Entry>,
     /// What the replica under test wrote, in order.
     pub(crate) own: Vec<Place>,
+    /// What a copy of the replica wrote, under numbers that are taken here.
+    pub(crate) twin: Vec<Entry>,
     /// Commits that its peer got to see.
     pub(crate) seen: BTreeMap<Place, CommitId>,
     /// Spaces of which it said that they are durable.
@@ -153,6 +155,21 @@ impl Model {
         self.local.push((local.peers.clone(), local.tickets.clone()));
     }
 
+    /// Returns how many of the first commits of each log are those that were written here.
+    pub(crate) fn known(
+        &self,
+        space: SpaceId,
+        logs: &BTreeMap<LogId, Vec<Option<CommitId>>>,
+    ) -> BTreeMap<LogId, u64> {
+        let known = |log: LogId, seq: u64, id: &Option<CommitId>| {
+            id.is_some() && self.entries.get(&(space, log, seq)).map(|entry| entry.id) == *id
+        };
+        let count = |log: LogId, ids: &[Option<CommitId>]| {
+            (1..).zip(ids).take_while(|(seq, id)| known(log, *seq, id)).count() as u64
+        };
+        logs.iter().map(|(log, ids)| (*log, count(*log, ids))).collect()
+    }
+
     /// Folds the commits of a space of which `held` says how many of each log count.
     pub(crate) fn fold(&self, space: SpaceId, held: &BTreeMap<LogId, u64>) -> Shown {
         let mut counted: Vec<(&LogId, u64, &Entry)> = self
@@ -203,7 +220,8 @@ fn show_acts(events: &[(LogId, u64, &Act)]) -> String {
         Some(Act::Put(value)) => value.to_string(),
         Some(Act::Bytes(byte, len)) => format!("{len} bytes {byte}"),
         Some(Act::Count(_)) => {
-            let adds = events.iter().map(|(_, _, act)| if let Act::Count(by) = act { *by } else { 0 });
+            let adds =
+                events.iter().map(|(_, _, act)| if let Act::Count(by) = act { *by } else { 0 });
             format!("count {}", adds.sum::<i64>())
         }
         Some(Act::Add(_)) => {
@@ -240,7 +258,8 @@ pub(crate) fn show_view(view: &View) -> String {
             write!(text, "set {elements:?}")
         }
         Value::Map(fields) => {
-            let fields: BTreeMap<_, _> = fields.iter().map(|(f, json)| (f, json.as_str())).collect();
+            let fields: BTreeMap<_, _> =
+                fields.iter().map(|(f, json)| (f, json.as_str())).collect();
             write!(text, "map {fields:?}")
         }
         other => write!(text, "{other:?}"),

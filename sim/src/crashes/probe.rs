@@ -46,7 +46,7 @@ pub(crate) struct Probe {
 struct Inner {
     disk: RefCell<Arc<MemoryDisk>>,
     watch: RefCell<Option<Watch>>,
-    /// Every so manieth sync does nothing and says it did; 0: none.
+    /// Of so many syncs the last does nothing and says that it did; 0: none does.
     lies: u64,
     syncs: Cell<u64>,
 }
@@ -58,7 +58,7 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// Puts the probe before `disk`. If `lies` is not zero, every so manieth sync is a lie.
+    /// Puts the probe before `disk`. Of `lies` syncs the last is a lie; of 0 none is.
     pub(crate) fn new(disk: MemoryDisk, lies: u64, watch: Watch) -> Self {
         let (disk, watch) = (RefCell::new(Arc::new(disk)), RefCell::new(Some(watch)));
         Self { inner: Rc::new(Inner { disk, watch, lies, syncs: Cell::new(0) }) }

@@ -33,11 +33,10 @@ pub(crate) type Done = Result<(), Halt>;
 /// Commits of each log of each space that a side has seen.
 type Held = BTreeMap<SpaceId, BTreeMap<LogId, u64>>;
 
-/// The peer: its node, its disk, and the seed of its key.
+/// The peer.
 pub(crate) struct Peer {
     pub(crate) node: Node<Arc<MemoryDisk>>,
     pub(crate) disk: Arc<MemoryDisk>,
-    pub(crate) key: u8,
     held: Held,
 }
 
@@ -78,8 +77,7 @@ pub(crate) fn open<D: Disk + Clone>(
     let options = Options { memory_bytes: 4 << 20, segment_bytes, place: None };
     let seed = sha256("kdelta/sim/crashes/open", &[&[key], &life.to_le_bytes()]);
     let pair = KeyPair::from_seed([key; 32]);
-    let (store, opened) =
-        Store::open(disk, pair, seed, now, options).map_err(Halt::because)?;
+    let (store, opened) = Store::open(disk, pair, seed, now, options).map_err(Halt::because)?;
     let config = Config { open: true, agent: "crashes".to_owned(), ..Config::default() };
     Ok((Node::new(store, config, Rng::new(seed), now), opened))
 }
@@ -297,7 +295,7 @@ impl Stage {
         let (now, segment_bytes) = (self.now(), self.shared.borrow().segment_bytes);
         let (node, _) = open(Arc::clone(&disk), key, 1000 + self.lives, now, segment_bytes)?;
         self.shared.borrow_mut().peer = Some((Arc::clone(&disk), key));
-        self.peer = Some(Peer { node, disk, key, held: Held::new() });
+        self.peer = Some(Peer { node, disk, held: Held::new() });
         Ok(())
     }
 
@@ -329,7 +327,14 @@ impl Stage {
         let write = asked(space, acts, None)?;
         let wrote = wrote(peer.node.store(), &mut peer.held, now, write, acts, None)?;
         peer.node.store().sync().map_err(Halt::because)?;
-        self.shared.borrow_mut().model.wrote(wrote.0, wrote.1);
+        let is_twin = Some(peer.node.store_ref().replica())
+            == self.node.as_ref().map(|node| node.store_ref().replica());
+        let model = &mut self.shared.borrow_mut().model;
+        if is_twin {
+            model.twin.push(wrote.1);
+        } else {
+            model.wrote(wrote.0, wrote.1);
+        }
         Ok(())
     }
 

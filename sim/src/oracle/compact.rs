@@ -11,7 +11,11 @@ use super::commit::{Action, Commit, Content, Event, Kind, Supersedes, Tip};
 #[derive(Debug, Default)]
 pub(super) struct Dictionary {
     entries: BTreeMap<u64, Entry>,
+    before: Known,
 }
+
+/// The ids of commits, by space, log and seq.
+pub(super) type Known = BTreeMap<(SpaceId, LogId), BTreeMap<u64, CommitId>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -23,6 +27,25 @@ struct Entry {
 }
 
 impl Dictionary {
+    /// That of a segment after others: a commit that was moved leaves out ids that those knew.
+    pub(super) fn after(before: Known) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// What it knows, and those before it did.
+    pub(super) fn known(self) -> Known {
+        let mut known = self.before;
+        for entry in self.entries.into_values() {
+            known.entry((entry.space, entry.log)).or_default().extend(entry.known);
+        }
+        known
+    }
+
+    fn id(&self, entry: &Entry, seq: u64) -> Option<CommitId> {
+        let before = || self.before.get(&(entry.space, entry.log))?.get(&seq);
+        entry.known.get(&seq).or_else(before).copied()
+    }
+
     /// Takes the entries of one record.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Wrong> {
         let mut bytes = Bytes(bytes);
@@ -102,7 +125,7 @@ impl Dictionary {
         }
         let prev = match (more >> 1 & 1, seq) {
             (0, 0 | 1) => CommitId::ZERO,
-            (0, _) => *own.known.get(&(seq - 1)).ok_or("the commit before is not known")?,
+            (0, _) => self.id(own, seq - 1).ok_or("the commit before is not known")?,
             (_, 0 | 1) => return Err("the first commit of a log has none before it"),
             _ => bytes.id()?,
         };
@@ -158,7 +181,7 @@ impl Dictionary {
             let seq = bytes.zigzag(entry.base)?;
             let id = match coded & 1 {
                 1 => bytes.id()?,
-                _ => *entry.known.get(&seq).ok_or("the id of a dep is not known")?,
+                _ => self.id(entry, seq).ok_or("the id of a dep is not known")?,
             };
             deps.push(Tip { log: entry.log, seq, id });
         }

@@ -14,7 +14,7 @@ use kdelta_engine::log::{FileId, FileKind};
 
 use super::bytes::{Bytes, Wrong, sha};
 use super::commit::{Commit, Tip};
-use super::compact::Dictionary;
+use super::compact::{Dictionary, Known};
 use super::names::{Entry, Local, Manifest, Mark, State};
 use super::segment::{self, Header, Name, Segment};
 use super::vouch::{Fork, Voucher};
@@ -49,6 +49,8 @@ pub struct Image {
     pub end: (u64, usize),
     /// Whether the newest segment ends in something torn.
     pub torn: bool,
+    /// What the dictionaries of the segments so far knew.
+    before: Known,
 }
 
 /// The commits of one space, and what vouches for them.
@@ -242,11 +244,12 @@ impl Image {
         self.segments += 1;
         self.end = (place, segment.end);
         self.torn = segment.torn;
-        let mut dictionary = Dictionary::default();
+        let mut dictionary = Dictionary::after(std::mem::take(&mut self.before));
         for record in &segment.records {
             let taken = self.record(&mut dictionary, wall, record.kind, record.body);
             taken.map_err(|wrong| fault(file, record.offset, wrong))?;
         }
+        self.before = dictionary.known();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod swarm;
 mod text;
 
 pub use text::ScenarioError;
+pub(crate) use text::mode_name;
 
 use kdelta_engine::log::CrashMode;
 

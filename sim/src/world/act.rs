@@ -13,6 +13,7 @@ use super::{Event, NS_PER_MS, World};
 use crate::check::Broken;
 use crate::draw::Stream;
 use crate::scenario::{Action, DiskFault, WorkOp};
+use crate::trace::{Short, What};
 
 impl World {
     /// Carries out what a step says.
@@ -39,14 +40,16 @@ impl World {
                     seat.paused_until_ns = seat.paused_until_ns.max(until_ns);
                 }
             }
-            Action::Jump { seat, ms } => {
-                if let Some(seat) = self.seats.get_mut(seat) {
+            Action::Jump { seat: at, ms } => {
+                if let Some(seat) = self.seats.get_mut(at) {
                     seat.clock.jump(ms);
+                    self.note(Some(at), What::ClockJumped { ms });
                 }
             }
-            Action::Drift { seat, ppm } => {
-                if let Some(seat) = self.seats.get_mut(seat) {
+            Action::Drift { seat: at, ppm } => {
+                if let Some(seat) = self.seats.get_mut(at) {
                     seat.clock.drift(self.now_ns, ppm);
+                    self.note(Some(at), What::ClockDrifts { ppm: ppm.into() });
                 }
             }
         }
@@ -59,6 +62,8 @@ impl World {
             return;
         }
         let Some(node) = seat.node.as_mut() else { return };
+        let asked: Vec<String> = ops.iter().map(ToString::to_string).collect();
+        let (asked, key) = (asked.join(" ; "), "");
         let taken_back = node.taken_back().map_or(0, |taken| taken.count);
         let ops: Option<Vec<KeyOp>> = ops.iter().map(key_op).collect();
         let write = Write { space, ops: ops.unwrap_or_default(), ..Write::default() };
@@ -66,15 +71,20 @@ impl World {
             Ok(written) => {
                 let stamp = node.store_ref().written();
                 seat.requests.push_back(Request { tip: written.tip, stamp, taken_back });
-                let commit = written.tip.id;
+                let commit = Some(Short::from(&written.tip.id));
                 self.facts.wrote(written.hlc);
-                self.note("write", at, u64::from_le_bytes(first_bytes(&commit.0)));
+                let (op, key) = (asked.into(), key.into());
+                self.note(Some(at), What::Requested { op, key, commit });
             }
             // What users get wrong, or what a type does not allow.
-            Err(WriteError::Op { .. } | WriteError::Draft(_) | WriteError::Empty) => {
-                self.note("refuse", at, 0);
+            Err(error @ (WriteError::Op { .. } | WriteError::Draft(_) | WriteError::Empty)) => {
+                let (op, key, reason) = (asked.into(), key.into(), error.to_string().into());
+                self.note(Some(at), What::Refused { op, key, reason });
             }
-            Err(_) if seat.disk_faults || seat.failing.is_some() => self.note("fail", at, 0),
+            Err(error) if seat.disk_faults || seat.failing.is_some() => {
+                let (op, key, reason) = (asked.into(), key.into(), error.to_string().into());
+                self.note(Some(at), What::Refused { op, key, reason });
+            }
             Err(error) => {
                 let seen = format!("seat {at} refuses to write: {error}");
                 self.facts.broken = Some(Broken::new("an error has a cause", seen));
@@ -99,7 +109,7 @@ impl World {
             self.facts.may_fork(self.seats.get(of).map(|seat| seat.replica()));
         }
         let at = self.seat(key, disk);
-        self.note("copy", at, of as u64);
+        self.note(Some(of), What::Copied { to: at });
         self.start(at);
     }
 
@@ -109,13 +119,18 @@ impl World {
         disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | 1 << 30);
         disk.crash(CrashMode::LoseAll, &mut draws.rng());
-        seat.backup = Some(Arc::new(disk));
+        self.numbers += 1;
+        let backup = self.numbers;
+        seat.backup = Some((backup, Arc::new(disk)));
+        self.note(Some(at), What::BackedUp { backup });
     }
 
     fn restore(&mut self, at: usize) {
-        let Some(backup) = self.seats.get(at).and_then(|seat| seat.backup.clone()) else { return };
+        let backup = self.seats.get(at).and_then(|seat| seat.backup.clone());
+        let Some((number, backup)) = backup else { return };
         self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
         self.replace_disk(at, Arc::new(backup.snapshot()));
+        self.note(Some(at), What::Restored { backup: number });
     }
 
     /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
@@ -130,7 +145,7 @@ impl World {
             seat.seen.clear();
             seat.disk_faults = false;
         }
-        self.note("another disk", at, 0);
+        self.note(Some(at), What::Note { text: "gets another disk".into() });
     }
 
     /// Takes back what was promised at a seat, except what others hold durably.
@@ -179,7 +194,7 @@ impl World {
                 None
             }
         };
-        self.note("disk fault", at, 0);
+        self.note(Some(at), What::FaultInjected { fault: fault.to_string().into() });
         if let Some(ms) = relief_ms {
             self.queue.put(self.now_ns + ms * NS_PER_MS, Event::Relief { seat: at });
         }
@@ -195,6 +210,7 @@ impl World {
     /// Mends everything: links, disks, clocks, who hangs and who is away. What users ask goes on.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.note(None, What::HealBegan);
         self.clear_links();
         for at in 0..self.seats.len() {
             let now_ns = self.now_ns;
@@ -223,12 +239,6 @@ impl World {
             }
         }
     }
-}
-
-fn first_bytes(bytes: &[u8; 32]) -> [u8; 8] {
-    let mut first = [0; 8];
-    first.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    first
 }
 
 /// Returns what a user's wish means to a store.

@@ -5,7 +5,7 @@ use kdelta_engine::base::{Instant, Now, WallTime};
 use super::NS_PER_MS;
 
 /// Both clocks, as functions of the world's time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Clock {
     /// How far the wall clock is off, besides what drift makes, in milliseconds.
     skew_ms: i64,
@@ -13,12 +13,6 @@ pub(crate) struct Clock {
     ppm: i32,
     /// The world's time and the replica's when that rate began, in nanoseconds.
     began_ns: [u64; 2],
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { skew_ms: 0, ppm: 0, began_ns: [0; 2] }
-    }
 }
 
 impl Clock {

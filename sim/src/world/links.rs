@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use kdelta_engine::base::ReplicaId;
 use kdelta_engine::node::{Input, LinkId};
+use kdelta_engine::sync::frame_name;
 
-use super::{Event, NS_PER_MS, NS_PER_US, World};
+use super::{Event, Message, NS_PER_MS, NS_PER_US, World};
 use crate::draw::{Source, Stream};
+use crate::trace::{self, What};
 
 /// All connections, and the draws of each direction between two seats.
 #[derive(Debug, Default)]
@@ -59,6 +61,24 @@ impl Shape {
     fn cuts(&self) -> bool {
         !matches!(self, Self::Clog(..))
     }
+
+    /// What a trace says of its beginning and its end.
+    fn notes(&self, seats: usize) -> (What, What) {
+        match self {
+            Self::Sides(sides) => {
+                let mut groups: BTreeMap<Option<u8>, Vec<usize>> = BTreeMap::new();
+                for seat in 0..seats {
+                    groups.entry(sides.get(seat).copied()).or_default().push(seat);
+                }
+                let groups = groups.into_values().collect();
+                (What::PartitionBegan { groups }, What::PartitionEnded)
+            }
+            Self::OneWay(from, to) | Self::Clog(from, to) => {
+                let (from, to) = (*from, *to);
+                (What::CutBegan { from, to }, What::CutEnded { from, to })
+            }
+        }
+    }
 }
 
 impl Links {
@@ -68,17 +88,19 @@ impl Links {
         link.ends.get(side).copied()
     }
 
-    /// Takes note that an end gave a connection up; returns its seat if it was open there.
-    pub(super) fn close_side(&mut self, id: LinkId, side: usize) -> Option<usize> {
+    /// Takes note that an end gave a connection up; returns its seat and the far one if it was open
+    /// there.
+    pub(super) fn close_side(&mut self, id: LinkId, side: usize) -> Option<(usize, usize)> {
         let seat = self.end(id, side)?;
         let link = self.links.get_mut(&id)?;
+        let far = link.ends.get(1 - side).copied()?;
         if let Some(open) = link.open.get_mut(side) {
             *open = false;
         }
         if link.open == [false; 2] {
             self.links.remove(&id);
         }
-        Some(seat)
+        Some((seat, far))
     }
 
     /// Returns the connections that touch a seat, each with the far side's number.
@@ -126,6 +148,9 @@ impl World {
     pub(super) fn bar(&mut self, shape: Shape, ms: u64) {
         self.barriers.retain(|barrier| barrier.until_ns > self.now_ns);
         let until_ns = self.now_ns + ms * NS_PER_MS;
+        let (began, ended) = shape.notes(self.seats.len());
+        self.note(None, began);
+        self.queue.put(until_ns, Event::Lifted { what: ended });
         if shape.cuts() && ms > IDLE_MS {
             let crossing = self.links.links.iter().filter(|(_, link)| {
                 let [a, b] = link.ends;
@@ -167,6 +192,12 @@ impl World {
         let kept = draws.index(bytes.len());
         let mangled = draws.chance(options.mangle_ppm);
         let held = self.held_until(from, to).unwrap_or(0);
+        self.numbers += 1;
+        let number = self.numbers;
+        let (kind, content) = (frame_name(&bytes), trace::hash(&bytes));
+        let sent = What::Sent { number, to, kind, bytes: bytes.len() as u64, content };
+        self.note(Some(from), sent);
+        let message = Message { number, from, again: false };
         let Some(link) = self.links.links.get_mut(&id) else { return };
         let (Some(busy), Some(sent)) = (link.busy_ns.get_mut(side), link.sent_ns.get_mut(side))
         else {
@@ -181,11 +212,13 @@ impl World {
         if mangled {
             // It comes twice, or after what is sent next.
             if kept.is_multiple_of(2) {
-                let again = Event::Deliver { link: id, side, bytes: bytes.clone() };
+                let message = Message { again: true, ..message };
+                let again = Event::Deliver { link: id, side, message, bytes: bytes.clone() };
                 self.queue.put(at_ns + delay_us * NS_PER_US, again);
             } else {
                 let late_ns = at_ns + usual * NS_PER_US;
-                return self.queue.put(late_ns, Event::Deliver { link: id, side, bytes });
+                let event = Event::Deliver { link: id, side, message, bytes };
+                return self.queue.put(late_ns, event);
             }
         }
         *busy = at_ns;
@@ -195,7 +228,7 @@ impl World {
             self.queue
                 .put(at_ns + delay_us * NS_PER_US, Event::Closed { link: id, side: 1 - side });
         }
-        self.queue.put(at_ns, Event::Deliver { link: id, side, bytes });
+        self.queue.put(at_ns, Event::Deliver { link: id, side, message, bytes });
     }
 
     /// Ends a connection once all has arrived that was sent on it.
@@ -256,7 +289,7 @@ impl World {
             Some(to) if to != from => self.connect(from, to),
             _ => {
                 let (peer, reason) = (ReplicaId(peer), "nobody answers".to_owned());
-                self.note("dial failed", from, 0);
+                self.note(Some(from), What::Note { text: "nobody answers a dial".into() });
                 self.input(from, Input::DialFailed { peer, reason });
             }
         }
@@ -268,7 +301,7 @@ impl World {
         let id = LinkId(self.links.next);
         let link = Link { ends: [from, to], open: [true; 2], busy_ns: [0; 2], sent_ns: [0; 2] };
         self.links.links.insert(id, link);
-        self.note("connect", from, to as u64);
+        self.note(Some(from), What::LinkUp { link: id.0, peer: to });
         for (end, far, outgoing) in [(from, to, true), (to, from, false)] {
             if let Some(peer) = self.seats.get(far).map(|seat| seat.replica()) {
                 self.input(end, Input::Connected { link: id, peer, outgoing });

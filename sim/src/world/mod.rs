@@ -24,6 +24,7 @@ use crate::check::Broken;
 use crate::check::facts::Facts;
 use crate::draw::Draws;
 use crate::scenario::{Options, Scenario, Step};
+use crate::trace::{Keep, Trace, What};
 
 use links::{Barrier, Links};
 pub(crate) use seat::Seat;
@@ -44,8 +45,9 @@ pub struct World {
     barriers: Vec<Barrier>,
     pub(crate) space: SpaceId,
     pub(crate) facts: Facts,
-    events: u64,
-    digest: u64,
+    trace: Trace,
+    /// Numbers for messages, syncs and backups, so that their two ends can be told to belong.
+    numbers: u64,
     /// Whether everything is mended and nothing goes wrong any more.
     healed: bool,
 }
@@ -62,14 +64,23 @@ struct Queue {
 #[derive(Debug)]
 enum Event {
     Step(Box<Step>),
-    Deliver { link: LinkId, side: usize, bytes: Vec<u8> },
+    Deliver { link: LinkId, side: usize, message: Message, bytes: Vec<u8> },
     Closed { link: LinkId, side: usize },
     Dialed { from: usize, life: u32, peer: [u8; 32], to: Option<usize> },
-    Synced { seat: usize, life: u32, ticket: SyncTicket },
+    Synced { seat: usize, life: u32, sync: u64, ticket: SyncTicket },
     Tick { seat: usize, life: u32 },
     Mark { seat: usize, life: u32 },
     Start { seat: usize, life: u32 },
     Relief { seat: usize },
+    Lifted { what: What },
+}
+
+/// Which message arrives, from where, and whether it did before.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    number: u64,
+    from: usize,
+    again: bool,
 }
 
 impl Queue {
@@ -97,11 +108,8 @@ impl Queue {
 }
 
 impl World {
-    /// Sets a scenario up: its replicas share a space and know each other as its topology says.
-    ///
-    /// # Errors
-    /// [`Broken`] if a store cannot be made.
-    pub fn new(scenario: &Scenario) -> Result<Self, Broken> {
+    /// Sets a scenario up. Nobody is there before [`found`](Self::found).
+    pub fn new(scenario: &Scenario, keep: Keep) -> Self {
         let mut world = Self {
             draws: Draws::new(scenario.seed),
             options: scenario.options.clone(),
@@ -112,15 +120,14 @@ impl World {
             barriers: Vec::new(),
             space: SpaceId::default(),
             facts: Facts::default(),
-            events: 0,
-            digest: scenario.seed,
+            trace: Trace::new(keep),
+            numbers: 0,
             healed: false,
         };
-        world.found()?;
         for step in &scenario.steps {
             world.queue.put(step.at_ms * NS_PER_MS, Event::Step(Box::new(step.clone())));
         }
-        Ok(world)
+        world
     }
 
     /// Lets that much time pass.
@@ -129,14 +136,14 @@ impl World {
     /// [`Broken`] if a promise does not hold.
     pub fn run_for(&mut self, ms: u64) -> Result<(), Broken> {
         let end_ns = self.now_ns + ms * NS_PER_MS;
-        let events = self.events;
+        let events = self.trace.count();
         while let Some((at_ns, event)) = self.queue.pop_until(end_ns) {
             self.now_ns = at_ns;
             self.happen(event);
             if let Some(broken) = self.facts.broken.take() {
                 return Err(broken);
             }
-            if self.events - events > EVENTS_MAX {
+            if self.trace.count() - events > EVENTS_MAX {
                 return Err(Broken::new("the world comes to rest", "events without end"));
             }
         }
@@ -144,19 +151,14 @@ impl World {
         Ok(())
     }
 
-    /// Returns how many messages, disk operations and requests there were.
-    pub fn events(&self) -> u64 {
-        self.events
+    /// Returns the trace of everything that happened.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Returns how long the world has lived, in milliseconds.
     pub fn elapsed_ms(&self) -> u64 {
         self.now_ns / NS_PER_MS
-    }
-
-    /// Returns a digest of everything that happened.
-    pub fn digest(&self) -> u64 {
-        self.digest
     }
 
     /// Returns what a right clock on the wall shows, in milliseconds since 1970.
@@ -188,21 +190,30 @@ impl World {
         }
         match event {
             Event::Step(step) => self.act(step.action),
-            Event::Deliver { link, side, bytes } => {
-                let Some(seat) = self.links.end(link, side) else { return };
-                self.note("deliver", seat, bytes.len() as u64);
+            Event::Deliver { link, side, message, bytes } => {
+                let Message { number, from, again } = message;
+                let Some(seat) = self.links.end(link, side) else {
+                    return self.note(None, What::Lost { number, reason: "the connection ended" });
+                };
+                let arrived = if again {
+                    What::Duplicated { number, from }
+                } else {
+                    What::Delivered { number, from }
+                };
+                self.note(Some(seat), arrived);
                 self.input(seat, Input::Received { link, bytes });
                 self.look(seat);
             }
             Event::Closed { link, side } => {
-                if let Some(seat) = self.links.close_side(link, side) {
+                if let Some((seat, peer)) = self.links.close_side(link, side) {
                     let reason = "the connection is gone".to_owned();
-                    self.note("closed", seat, link.0);
+                    let text = "gone".into();
+                    self.note(Some(seat), What::LinkDown { link: link.0, peer, reason: text });
                     self.input(seat, Input::Closed { link, reason });
                 }
             }
             Event::Dialed { from, life, peer, to } => self.dialed(from, life, peer, to),
-            Event::Synced { seat, life, ticket } => self.synced(seat, life, ticket),
+            Event::Synced { seat, life, sync, ticket } => self.synced(seat, life, sync, ticket),
             Event::Tick { seat, life } => {
                 let of = self.seats.get_mut(seat).filter(|of| of.life == life);
                 if let Some(of) = of {
@@ -218,6 +229,7 @@ impl World {
                 }
             }
             Event::Relief { seat } => self.relieve(seat),
+            Event::Lifted { what } => self.note(None, what),
         }
     }
 
@@ -231,7 +243,9 @@ impl World {
                 *seat
             }
             Event::Dialed { from, .. } => *from,
-            Event::Step(_) | Event::Start { .. } | Event::Relief { .. } => return None,
+            Event::Step(_) | Event::Start { .. } | Event::Relief { .. } | Event::Lifted { .. } => {
+                return None;
+            }
         };
         let until = self.seats.get(seat)?.paused_until_ns;
         (until > self.now_ns).then_some(until)
@@ -267,8 +281,11 @@ impl World {
                 Output::Sync(ticket) => {
                     let [least, most] = self.options.sync_us;
                     let delay_ns = seat.disk_draws.between(least, most.max(least)) * NS_PER_US;
-                    self.queue
-                        .put(self.now_ns + delay_ns, Event::Synced { seat: at, life, ticket });
+                    self.numbers += 1;
+                    let sync = self.numbers;
+                    let event = Event::Synced { seat: at, life, sync, ticket };
+                    self.queue.put(self.now_ns + delay_ns, event);
+                    self.note(Some(at), What::SyncBegun { sync });
                 }
                 Output::Send { link, bytes } => self.post(link, at, bytes),
                 Output::Close { link, .. } => self.close_after_all(link),
@@ -279,15 +296,8 @@ impl World {
     }
 
     /// Takes note that something happened.
-    fn note(&mut self, what: &str, seat: usize, of: u64) {
-        self.events += 1;
-        #[cfg(debug_assertions)]
-        if std::env::var("DBG").is_ok() {
-            eprintln!("{:>10} us {what} {seat} {of}", self.now_ns / 1000);
-        }
-        for word in [self.now_ns, seat as u64, what.len() as u64, of] {
-            self.digest = (self.digest.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
+    pub(crate) fn note(&mut self, seat: Option<usize>, what: What) {
+        self.trace.record(self.now_ns, seat, what);
     }
 }
 

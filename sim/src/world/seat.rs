@@ -16,7 +16,8 @@ use super::links::address_of;
 use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
 use crate::check::{Broken, facts};
 use crate::draw::{Source, Stream};
-use crate::scenario::Topology;
+use crate::scenario::{Topology, mode_name};
+use crate::trace::{Short, What};
 
 /// A place where a replica runs.
 #[derive(Debug)]
@@ -34,7 +35,8 @@ pub(crate) struct Seat {
     pub(super) disk_draws: Source,
     /// The users who wait.
     pub(super) requests: VecDeque<Request>,
-    pub(super) backup: Option<Arc<MemoryDisk>>,
+    /// The last backup, with its number.
+    pub(super) backup: Option<(u64, Arc<MemoryDisk>)>,
     /// What the store's directory is, to the store: another one on another seat.
     place: u64,
     /// What comes when the disk's power is off: what is left, and for how long it is away.
@@ -131,8 +133,12 @@ impl Seat {
 }
 
 impl World {
-    /// Seats the first replicas, makes the space and has all join it.
-    pub(super) fn found(&mut self) -> Result<(), Broken> {
+    /// Seats the first replicas, makes the space that they share, and has each know whom it is to
+    /// know.
+    ///
+    /// # Errors
+    /// [`Broken`] if a store cannot be made.
+    pub fn found(&mut self) -> Result<(), Broken> {
         for seat in 0..self.options.replicas {
             self.seat(seat, Arc::new(MemoryDisk::new()));
             if self.options.absent.contains(&seat) {
@@ -227,14 +233,13 @@ impl World {
                 let config = Config { open: true, keep_connected: true, agent };
                 seat.node = Some(Node::new(store, config, draws.rng(), now));
                 seat.tick_ns = u64::MAX;
-                self.note("start", at, u64::from(life));
+                self.note(Some(at), What::Restarted);
                 self.settle_in(at);
                 self.check_start(at);
                 self.input(at, Input::Tick);
             }
             Err(error) if faults => {
-                self.note("does not start", at, u64::from(life));
-                let _ = error;
+                self.note(Some(at), What::Note { text: format!("does not start: {error}").into() });
                 self.queue.put(self.now_ns + AGAIN_NS, Event::Start { seat: at, life });
             }
             Err(error) => {
@@ -255,7 +260,7 @@ impl World {
         seat.falls += 1;
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
         seat.disk.crash(mode, &mut draws.rng());
-        self.note("fall", at, away_ms);
+        self.note(Some(at), What::Crashed { mode: mode_name(mode).into() });
         // A killed process says goodbye by its system, a dead machine by its silence.
         let notice_ms = if mode == CrashMode::KeepAll { 1 } else { super::links::IDLE_MS };
         self.hang_up(at, notice_ms);
@@ -264,7 +269,6 @@ impl World {
 
     /// A replica stops in order.
     pub(super) fn stop(&mut self, at: usize, away_ms: u64) {
-        let now = self.now(at);
         self.finish_sync(at);
         let Some(seat) = self.seats.get_mut(at) else { return };
         let Some(node) = seat.node.as_mut() else { return };
@@ -279,7 +283,7 @@ impl World {
         let waiting: Vec<Request> = seat.requests.drain(..).collect();
         for request in waiting {
             if closed.is_ok() && request.stamp <= durable {
-                self.facts.acknowledge(at, request.tip);
+                self.acknowledge(at, request.tip);
             }
         }
         if let Err(error) = closed
@@ -288,8 +292,7 @@ impl World {
             let seen = format!("seat {at} does not close: {error}");
             self.facts.broken = Some(Broken::new("an error has a cause", seen));
         }
-        let _ = now;
-        self.note("stop", at, away_ms);
+        self.note(Some(at), What::WentAway);
         self.hang_up(at, 1);
         if self.seats.get_mut(at).and_then(Seat::power_failed).is_some() {
             // The power failed while it was closing.
@@ -313,20 +316,22 @@ impl World {
         let life = self.seats.get(at).map_or(0, |seat| seat.life);
         for _ in 0..SYNCS_MAX {
             match self.queue.take_sync(at, life) {
-                Some(ticket) => self.synced(at, life, ticket),
+                Some((sync, ticket)) => self.synced(at, life, sync, ticket),
                 None => return,
             }
         }
     }
 
     /// A disk's sync is done.
-    pub(super) fn synced(&mut self, at: usize, life: u32, ticket: SyncTicket) {
+    pub(super) fn synced(&mut self, at: usize, life: u32, sync: u64, ticket: SyncTicket) {
         let Some(seat) = self.seats.get(at).filter(|seat| seat.life == life) else { return };
         if seat.node.is_none() {
             return;
         }
         let result = Disk::sync(&seat.disk, ticket.file);
-        self.note("sync", at, u64::from(result.is_ok()));
+        let done = result.is_ok();
+        let what = if done { What::SyncDone { sync } } else { What::SyncFailed { sync } };
+        self.note(Some(at), what);
         self.input(at, Input::Synced(ticket, result));
         self.look(at);
     }
@@ -353,7 +358,7 @@ impl World {
         if let Some(node) = seat.node.as_mut() {
             // What the disk refuses now concerns no record.
             let _ = node.store().idle_mark();
-            self.note("mark", at, 0);
+            self.note(Some(at), What::Note { text: "marks an idle log".into() });
             self.drain(at);
         }
     }
@@ -365,13 +370,19 @@ impl World {
         self.queue.put(self.now_ns + MARK_NS / 2, Event::Mark { seat: at, life });
     }
 
+    fn acknowledge(&mut self, at: usize, tip: Tip) {
+        self.note(Some(at), What::Acknowledged { commit: Short::from(&tip.id) });
+        self.facts.acknowledge(at, tip);
+    }
+
     /// Tells users what became of what they wrote, as far as that is known by now.
     pub(super) fn answer(&mut self, at: usize) {
-        let Some(seat) = self.seats.get_mut(at) else { return };
-        let Some(node) = seat.node.as_ref() else { return };
-        let durable = node.store_ref().durable();
-        let trouble = node.store_ref().trouble().is_some();
-        while let Some(request) = seat.requests.front() {
+        loop {
+            let Some(seat) = self.seats.get_mut(at) else { return };
+            let Some(node) = seat.node.as_ref() else { return };
+            let durable = node.store_ref().durable();
+            let trouble = node.store_ref().trouble().is_some();
+            let Some(request) = seat.requests.front() else { return };
             let taken = node.taken_back();
             let lost =
                 taken.is_some_and(|t| t.count > request.taken_back && request.stamp > t.kept);
@@ -382,7 +393,7 @@ impl World {
             let tip = request.tip;
             seat.requests.pop_front();
             if durable && !lost {
-                self.facts.acknowledge(at, tip);
+                self.acknowledge(at, tip);
             } else if !seat.disk_faults {
                 let seen = format!("seat {at} refuses {}", facts::short(&tip.id));
                 self.facts.broken = Some(Broken::new("an error has a cause", seen));
@@ -393,10 +404,10 @@ impl World {
 
 impl super::Queue {
     /// Takes the sync out of the queue that a seat waits for.
-    fn take_sync(&mut self, at: usize, of: u32) -> Option<SyncTicket> {
+    fn take_sync(&mut self, at: usize, of: u32) -> Option<(u64, SyncTicket)> {
         let slot = self.slots.iter_mut().find(|slot| is_sync(slot.as_ref(), at, of))?;
         match slot.replace(Event::Relief { seat: usize::MAX }) {
-            Some(Event::Synced { ticket, .. }) => Some(ticket),
+            Some(Event::Synced { sync, ticket, .. }) => Some((sync, ticket)),
             _ => None,
         }
     }

@@ -52,8 +52,12 @@ pub(super) fn full_disk(stage: &mut Stage) -> Done {
     stage.sync()?;
     for round in 0..10_u64 {
         let disk = stage.probe.disk();
-        let used: usize =
-            disk.all_files().into_iter().filter_map(|file| disk.content(file)).map(|c| c.len()).sum();
+        let used: usize = disk
+            .all_files()
+            .into_iter()
+            .filter_map(|file| disk.content(file))
+            .map(|c| c.len())
+            .sum();
         let room = used as u64 + 900 + round * 250;
         disk.faults(|faults| faults.space = Some(room));
         let refused = (0..200).find_map(|i| {

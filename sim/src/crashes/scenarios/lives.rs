@@ -76,7 +76,10 @@ pub(super) fn lost_sidecars(stage: &mut Stage) -> Done {
     stage.create("default")?;
     for round in 0..4_u64 {
         for i in 0..40 {
-            stage.write(&[(&format!("key-{}", (i * 5 + round) % 30), Put(i)), ("count", Count(1))])?;
+            stage.write(&[
+                (&format!("key-{}", (i * 5 + round) % 30), Put(i)),
+                ("count", Count(1)),
+            ])?;
             if i % 4 == 0 {
                 stage.sync()?;
             }

@@ -5,7 +5,7 @@
 //! optional (odd) types are skipped without being kept.
 
 use super::Message;
-use super::wire::{COMMITS_HEAD_BYTES, body_bytes_max, kind_of, put_body, read_body};
+use super::wire::{COMMITS_HEAD_BYTES, body_bytes_max, kind_of, name_of, put_body, read_body};
 use crate::base::{CodecError, Reader, Writer};
 use crate::limits::{CHUNK_BYTES_MAX, CONTROL_FRAME_BYTES_MAX};
 
@@ -47,6 +47,11 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.commit_bytes() + 64);
     encode_into(message, &mut out);
     out
+}
+
+/// Returns what the message is called whose frame these bytes begin with.
+pub fn frame_name(bytes: &[u8]) -> &'static str {
+    Reader::new(bytes).varint().map_or("broken", name_of)
 }
 
 /// Appends the frame of a message.

@@ -161,24 +161,7 @@ impl Message {
 
     /// Returns the name of the message, for errors and metrics.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Hello(_) => "Hello",
-            Self::Admit { .. } => "Admit",
-            Self::Open(_) => "Open",
-            Self::Ranges { .. } => "Ranges",
-            Self::Want { .. } => "Want",
-            Self::Chunk { .. } => "Chunk",
-            Self::Have { .. } => "Have",
-            Self::Push { .. } => "Push",
-            Self::Acked { .. } => "Acked",
-            Self::AskId { .. } => "AskId",
-            Self::IdAt { .. } => "IdAt",
-            Self::AskProofs { .. } => "AskProofs",
-            Self::Proof { .. } => "Proof",
-            Self::Grant { .. } => "Grant",
-            Self::Refuse { .. } => "Refuse",
-            Self::Close { .. } => "Close",
-        }
+        super::wire::name_of(super::wire::kind_of(self))
     }
 
     /// Returns how many bytes of commits the message carries: what counts against credit.

@@ -31,7 +31,7 @@ use crate::causal::Tip;
 
 pub use credit::{CreditError, ReceiveCredit, SendCredit};
 pub use error::{Shortfall, SyncError};
-pub use frame::{Decoder, FrameError, encode, encode_into};
+pub use frame::{Decoder, FrameError, encode, encode_into, frame_name};
 pub use hello::{Agreed, Hello, NoCommonVersion, admission_proof};
 pub use message::{Code, Message, Missing, Open, PeerText, RangeBody, RangeItem, Run};
 pub use parts::{PartsError, Piece, Reassembly, parts};

@@ -68,6 +68,29 @@ pub(super) fn kind_of(message: &Message) -> u64 {
     }
 }
 
+/// Returns what messages of a frame type are called.
+pub(super) fn name_of(kind: u64) -> &'static str {
+    match kind {
+        kind::HELLO => "Hello",
+        kind::ADMIT => "Admit",
+        kind::OPEN => "Open",
+        kind::RANGES => "Ranges",
+        kind::WANT => "Want",
+        kind::CHUNK => "Chunk",
+        kind::HAVE => "Have",
+        kind::PUSH => "Push",
+        kind::ACKED => "Acked",
+        kind::ASK_ID => "AskId",
+        kind::ID_AT => "IdAt",
+        kind::GRANT => "Grant",
+        kind::REFUSE => "Refuse",
+        kind::CLOSE => "Close",
+        kind::ASK_PROOFS => "AskProofs",
+        kind::PROOF => "Proof",
+        _ => "unknown",
+    }
+}
+
 /// Appends the body of a message.
 pub(super) fn put_body(out: &mut Vec<u8>, message: &Message) {
     if let Some(space) = message.space() {

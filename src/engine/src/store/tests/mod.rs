@@ -133,7 +133,7 @@ fn what_a_failed_sync_moved_is_read_in_its_new_place() {
         store.sync().unwrap();
         drop(store);
         if fails == 1 {
-            disk.crash(crate::log::CrashMode::LoseAll, &mut Rng::new([0; 32]));
+            disk.crash(CrashMode::LoseAll, &mut Rng::new([0; 32]));
         }
         let mut store = open(&disk, 1);
         assert_eq!(store.damage(), None);
@@ -161,7 +161,7 @@ fn whichever_sync_fails_nothing_is_lost_and_nothing_is_damaged() {
         assert_eq!(store.counts(&space).unwrap(), (41, 40), "sync {passed} failed");
         let hashes = (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap());
         drop(store);
-        disk.crash(crate::log::CrashMode::LoseAll, &mut Rng::new([0; 32]));
+        disk.crash(CrashMode::LoseAll, &mut Rng::new([0; 32]));
         let mut store = open(&disk, 1);
         assert_eq!(store.damage(), None, "sync {passed} failed");
         let again = (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap());
