@@ -133,25 +133,21 @@ fn a_disk_that_refuses_for_good_takes_nothing_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "known to fail: commits that are moved to a new segment lose the names they use there"]
 fn a_first_write_whose_log_fails_stores_or_says_that_it_did_not() {
     first_writes(&FAILURES);
 }
 
 #[test]
-#[ignore = "known to fail: commits that are moved to a new segment lose the names they use there"]
 fn a_later_write_whose_log_fails_stores_or_says_that_it_did_not() {
     batches(&FAILURES, 0);
 }
 
 #[test]
-#[ignore = "known to fail: commits that are moved to a new segment lose the names they use there"]
 fn a_write_that_seals_a_segment_that_fails_stores_or_says_that_it_did_not() {
     batches(&FAILURES, 100_000);
 }
 
 #[test]
-#[ignore = "known to fail: commits that are moved to a new segment lose the names they use there"]
 fn a_log_that_fails_for_good_takes_nothing_and_loses_nothing() {
     for_good(&FAILURES);
 }

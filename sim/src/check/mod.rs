@@ -62,7 +62,8 @@ impl World {
                 return;
             }
         }
-        if life % OPENINGS_A_SECOND != 0 {
+        // What a failing disk did not take is there in memory, and not for a second opening.
+        if life % OPENINGS_A_SECOND != 0 || seat.disk_faults {
             return;
         }
         let first = facts::show(store, &space);

@@ -17,7 +17,7 @@ use super::apply::{body_of, kinds};
 use super::{Damaged, InsertError, ReadError, Store, WriteError};
 use crate::base::{Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
-use crate::event::{Dictionary, ForkProof, ForkSide};
+use crate::event::{ForkProof, ForkSide};
 use crate::limits;
 use crate::log::{Disk, Position};
 
@@ -79,7 +79,7 @@ impl<D: Disk + Clone> Store<D> {
         let table = self.table(self.space_index(space)?)?;
         let closed = table.closed(log).ok_or(ReadError::UnknownEvent)?;
         let from = table.segment_of(log, closed.seq.saturating_sub(1)).unwrap_or(0);
-        let (mut keys, mut names) = (BTreeSet::new(), Dictionary::default());
+        let (mut keys, mut names) = (BTreeSet::new(), self.names_before(from));
         for segment in self.log.segments() {
             if segment.number < from || closed.position.segment < segment.number {
                 continue;

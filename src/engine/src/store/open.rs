@@ -155,6 +155,7 @@ impl<D: Disk + Clone> Store<D> {
                 (before, self.replay_rest(Some(&counted))?.unwrap_or_default())
             }
         };
+        self.tail.before.clear();
         let after: u64 = self.tables.iter().map(|table| table.events).sum();
         Ok((after - before, rebuilt))
     }
@@ -227,8 +228,7 @@ impl<D: Disk + Clone> Store<D> {
         sealed: bool,
         counted: Option<&Counted>,
     ) -> Result<bool, ReadError> {
-        let before = std::mem::take(&mut self.tail.dictionary);
-        self.tail = Tail::after(before, number);
+        self.tail = Tail::after(std::mem::take(&mut self.tail), number);
         let from = Position { segment: number, offset: 0 };
         let within = |item: &Result<(Position, Record), Damage>| match item {
             Ok((position, _)) => position.segment == number,
@@ -388,11 +388,7 @@ impl<D: Disk + Clone> Store<D> {
             return commit;
         }
         // The segment before was not replayed, and its index says nothing of what does not count.
-        let segments = self.log.segments();
-        let former = segments.iter().rfind(|former| former.number < segment)?;
-        let mut names = Dictionary::default();
-        self.each_commit(former.number, &mut names, |_| {});
-        self.tail.before = names;
+        self.tail.before = self.names_before(segment);
         let Tail { dictionary, before, .. } = &self.tail;
         self.record_commit(body, dictionary, before, base_ms)
     }
@@ -403,7 +399,7 @@ impl<D: Disk + Clone> Store<D> {
         &self,
         body: &[u8],
         dictionary: &Dictionary,
-        before: &Dictionary,
+        before: &[Dictionary],
         base_ms: u64,
     ) -> Option<Commit> {
         if let Ok(commit) = compact::decode(body, dictionary, base_ms, &|_, _| None) {
@@ -412,7 +408,8 @@ impl<D: Disk + Clone> Store<D> {
         let space = compact::read(body, dictionary, base_ms).ok()?.space;
         let space_ix = self.local.space_index(&space)?;
         let ids = |log: &LogId, seq| {
-            let known = before.find(&space, log).and_then(|ix| before.id(ix, seq));
+            let known = |names: &Dictionary| names.id(names.find(&space, log)?, seq);
+            let known = before.iter().rev().find_map(known);
             known.or_else(|| self.commit_id(space_ix, log, seq).ok())
         };
         compact::decode(body, dictionary, base_ms, &ids).ok()

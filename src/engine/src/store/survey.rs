@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::kinds;
+use super::tail::MOVES_MAX;
 use super::{ReadError, Store};
 use crate::base::{CommitId, LogId};
 use crate::event::{Commit, Dictionary, ForkProof};
@@ -78,7 +79,7 @@ impl<D: Disk + Clone> Store<D> {
         // By id, what each suspect builds upon that may be suspect.
         let mut suspects: BTreeMap<CommitId, Vec<CommitId>> = BTreeMap::new();
         let mut counted = Counted::new();
-        let mut names = Dictionary::default();
+        let mut names = segments.first().map_or_else(Vec::new, |n| self.names_before(*n));
         for number in segments {
             self.each_commit(*number, &mut names, |commit| {
                 let Some(space_ix) = self.local.space_index(&commit.space()) else { return };
@@ -103,22 +104,33 @@ impl<D: Disk + Clone> Store<D> {
         counted
     }
 
+    /// Returns the dictionaries of the last segments before one, as they were at their ends.
+    pub(super) fn names_before(&self, number: u64) -> Vec<Dictionary> {
+        let mut former = self.log.segments();
+        former.retain(|former| former.number < number);
+        let mut names = Vec::new();
+        for former in former.iter().skip(former.len().saturating_sub(MOVES_MAX)) {
+            self.each_commit(former.number, &mut names, |_| {});
+        }
+        names
+    }
+
     /// Reads the commits of a segment; what is damaged is left out.
-    /// `names` is the dictionary of the segment before, as far as that was read, and then of this.
+    /// `names` are the dictionaries of the segments before, as far as they were read; that of this
+    /// one is added.
     pub(super) fn each_commit(
         &self,
         number: u64,
-        names: &mut Dictionary,
+        names: &mut Vec<Dictionary>,
         mut take: impl FnMut(&Commit),
     ) {
         let Ok(base_ms) = self.base_ms_of(number) else { return };
-        let before = std::mem::take(names);
-        let dictionary = names;
+        let mut dictionary = Dictionary::default();
         for (_, record) in self.records_of(number) {
             match record.kind {
                 kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
                 kinds::COMMIT => {
-                    let commit = self.record_commit(&record.body, dictionary, &before, base_ms);
+                    let commit = self.record_commit(&record.body, &dictionary, names, base_ms);
                     let Some(commit) = commit else { continue };
                     if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
                         dictionary.note(ix, commit.seq(), commit.id());
@@ -128,6 +140,7 @@ impl<D: Disk + Clone> Store<D> {
                 _ => {}
             }
         }
+        names.push(dictionary);
     }
 
     fn records_of(&self, number: u64) -> impl Iterator<Item = (Position, Record)> {

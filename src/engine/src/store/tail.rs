@@ -74,9 +74,9 @@ pub(crate) struct Tail {
     pub(crate) segment: Option<u64>,
     /// The logs that the segment's records name, and the ids of its commits.
     pub(crate) dictionary: Dictionary,
-    /// That of the segment before, if it was read just before: records that were moved from there
-    /// leave out ids that it knew.
-    pub(crate) before: Dictionary,
+    /// Those of the last segments before, oldest first, as far as they were read just before:
+    /// records that were moved from there leave out ids that they knew.
+    pub(crate) before: Vec<Dictionary>,
     /// How many entries of the dictionary are in the segment.
     pub(crate) interned: u32,
     /// The segment is being replayed, and nobody asks for rows before it is settled.
@@ -88,6 +88,9 @@ pub(crate) struct Tail {
     /// The commits of branches, by inner name: the records say the forked log's own id.
     branches: BTreeMap<(SpaceId, LogId, u64), (u32, CommitId)>,
 }
+
+/// Through how many segments records are followed that were moved again and again.
+pub(crate) const MOVES_MAX: usize = 4;
 
 /// A row and where a record touched it, on the way into the index; ordered by row, then offset.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +113,12 @@ pub(crate) struct TailCommit {
 
 impl Tail {
     /// Starts the index of a segment that is read after another.
-    pub(crate) fn after(before: Dictionary, segment: u64) -> Self {
+    pub(crate) fn after(former: Self, segment: u64) -> Self {
+        let Self { mut before, dictionary, .. } = former;
+        if !dictionary.is_empty() {
+            before.push(dictionary);
+        }
+        before.drain(..before.len().saturating_sub(MOVES_MAX));
         Self { segment: Some(segment), before, ..Self::default() }
     }
 

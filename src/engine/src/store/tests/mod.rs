@@ -52,7 +52,7 @@ pub(super) fn text(store: &mut TestStore, name: &str) -> Option<String> {
 impl TestStore {
     /// Every commit whose record lies in the log, whether it counts or not.
     pub(crate) fn all_commits(&self) -> Vec<crate::event::Commit> {
-        let (mut all, mut names) = (Vec::new(), crate::event::Dictionary::default());
+        let (mut all, mut names) = (Vec::new(), Vec::new());
         for segment in self.log.segments() {
             self.each_commit(segment.number, &mut names, |commit| all.push(commit.clone()));
         }
@@ -270,6 +270,28 @@ fn a_store_that_was_set_back_goes_on_under_a_new_incarnation() {
     assert_eq!(text(&mut peer, "a").as_deref(), Some("3"));
     assert_eq!(peer.frontier(&space).unwrap().len(), 2, "no number names two commits");
     assert_eq!(store.state_hash(&space).unwrap(), peer.state_hash(&space).unwrap());
+}
+
+#[test]
+fn stamps_stay_what_they_were_when_a_failed_sync_moves_their_records() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 1);
+    let space = store.create_space(now(1), "default").unwrap();
+    let written = write(&mut store, 2, vec![put("key", "1")]);
+    // The clock goes on; nothing of the segment is durable yet.
+    write(&mut store, 60_000, vec![put("other", "2")]);
+    disk.faults(|faults| faults.syncs_to_fail = 1);
+    store.sync().unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+            assert_eq!(verify(&disk, true).unwrap().problems, []);
+            store = open(&disk, 1);
+        }
+        let event = store.history(&space, &key("key"), 1).unwrap().remove(0);
+        assert_eq!((event.stamp.commit, event.stamp.hlc), (written.tip.id, written.hlc));
+        store.check_commit(&space, &written.tip.log, written.tip.seq).unwrap();
+    }
 }
 
 /// Hands everything that one store holds to another.
