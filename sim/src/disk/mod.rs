@@ -12,7 +12,7 @@
 //! | D1 | un-synced writes lost | `crash`, all modes |
 //! | D2 | torn writes | `crash` with `sectors:N`, `torn:N` |
 //! | D3 | un-synced writes reordered | `crash` with `sectors:N` |
-//! | D4 | directory entries lost or back again | `crash` with `entrylost`, and by chance in others |
+//! | D4 | directory entries lost or back again | `crash` with `entrylost`, others by chance |
 //! | D5 | failed sync | `fail-sync`, with `old=` for what readers see after it |
 //! | D6 | cache and medium differ | `kill` (the cache stays), `evict` (it does not) |
 //! | D7 | disk full | `space`, `refuse error=full`, `fail-sync error=full` |

@@ -1,5 +1,5 @@
-//! A place where a replica runs: its disk, its clocks, its node while it is awake, and the users who
-//! wait for answers.
+//! A place where a replica runs: its disk, its clocks, its node while it is awake, and the users
+//! who wait for answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! A failed sync says nothing about what is on the medium, and a second try proves nothing: the
 //! system marks the pages clean (Rebello et al., ATC 2020). So the file is left alone: it ends
 //! where it was durable, and the records beyond, which are still in memory, are written to a new
-//! segment, after the names that they were written under. If that fails too the log becomes read-only; if there is merely no space, each later
-//! change tries again.
+//! segment, after the names that they were written under. If that fails too the log becomes
+//! read-only; if there is merely no space, each later change tries again.
 
 use super::active::Active;
 use super::append::{Log, Moved};

@@ -9,7 +9,7 @@ use kdelta_engine::log::{
 
 type Shared = Arc<MemoryDisk>;
 
-const KIND: RecordKind = RecordKind(RecordKind::CALLER_MIN);
+const KIND: RecordKind = RecordKind(RecordKind::CALLER_MIN + 1);
 
 fn options() -> LogOptions {
     LogOptions { preallocate_bytes: 1024, ..LogOptions::new([5; 16], Rng::new([1; 32])) }
