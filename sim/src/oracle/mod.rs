@@ -2,7 +2,7 @@
 //!
 //! It is written from `docs/FORMAT.md` and `docs/CRDT.md`, and shares with the engine only ids,
 //! SHA-256 and the check of a signature. [`read_image`] decodes the files of a store, [`Fold`]
-//! says what the commits in them come to, and [`compare`] holds a store against both. Everything
+//! says what the commits in them come to, and [`compare()`] holds a store against both. Everything
 //! is computed anew, from the whole history, each time: it is short rather than fast, though
 //! quick enough for a look at the end of every small run.
 
