@@ -21,7 +21,7 @@ use crate::engine::base::{ReplicaId, Rng, SpaceId};
 use crate::engine::event::KeyPair;
 use crate::engine::log::{Disk as _, Position, SyncTicket};
 use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
-use crate::engine::store::{self, Mirror as _, Store, Write, WriteError, Written};
+use crate::engine::store::{self, Mirror as _, Outcome, Store, Write, WriteError, Written};
 
 pub use super::backup::BackupReport;
 pub use super::peers::{NodeError, PeerStatus, Status, SyncReport, SyncTarget};
@@ -383,23 +383,16 @@ impl Shared {
         mut state: MutexGuard<'a, State>,
         durability: Durability,
     ) -> Result<bool, WriteError> {
-        let stamp = state.node.store_ref().written();
-        let before = state.node.taken_back().map_or(0, |taken| taken.count);
+        let receipt = state.node.store_ref().receipt();
         state.last_write = Instant::now();
         state.marked = false;
         self.settle(&mut state);
-        if durability == Durability::Buffered {
-            return Ok(state.node.store_ref().durable() >= stamp);
-        }
         loop {
-            if let Some(taken) = state.node.taken_back()
-                && taken.count > before
-                && stamp > taken.kept
-            {
-                return Err(WriteError::TakenBack(taken.reason.clone()));
-            }
-            if state.node.store_ref().durable() >= stamp {
-                return Ok(true);
+            match state.node.store_ref().outcome(receipt) {
+                Outcome::Durable => return Ok(true),
+                Outcome::TakenBack(reason) => return Err(WriteError::TakenBack(reason.to_owned())),
+                Outcome::Pending if durability == Durability::Buffered => return Ok(false),
+                Outcome::Pending => {}
             }
             if let Some(error) = state.node.store_ref().trouble() {
                 return Err(WriteError::NotDurable(error.to_string()));

@@ -64,13 +64,12 @@ impl World {
         let Some(node) = seat.node.as_mut() else { return };
         let asked: Vec<String> = ops.iter().map(ToString::to_string).collect();
         let (asked, key) = (asked.join(" ; "), "");
-        let taken_back = node.taken_back().map_or(0, |taken| taken.count);
         let ops: Option<Vec<KeyOp>> = ops.iter().map(key_op).collect();
         let write = Write { space, ops: ops.unwrap_or_default(), ..Write::default() };
         match node.store().write(now, write) {
             Ok(written) => {
-                let stamp = node.store_ref().written();
-                seat.requests.push_back(Request { tip: written.tip, stamp, taken_back });
+                let receipt = node.store_ref().receipt();
+                seat.requests.push_back(Request { tip: written.tip, receipt });
                 let commit = Some(Short::from(&written.tip.id));
                 self.facts.wrote(written.hlc);
                 let (op, key) = (asked.into(), key.into());

@@ -9,7 +9,7 @@ use kdelta_engine::causal::Tip;
 use kdelta_engine::event::KeyPair;
 use kdelta_engine::log::{CrashMode, Disk, MemoryDisk, Position, SyncTicket};
 use kdelta_engine::node::{Config, Input, Node};
-use kdelta_engine::store::{OpenError, Options, Store};
+use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
 
 use super::clock::Clock;
 use super::links::address_of;
@@ -58,9 +58,7 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) tip: Tip,
-    pub(super) stamp: Position,
-    /// How often groups had been taken back before.
-    pub(super) taken_back: u64,
+    pub(super) receipt: Receipt,
 }
 
 impl Seat {
@@ -278,11 +276,10 @@ impl World {
         let Some(seat) = self.seats.get_mut(at) else { return };
         let Some(mut node) = seat.node.take() else { return };
         let closed = node.store().close();
-        let durable = node.store_ref().durable();
         let faults = seat.disk_faults;
         let waiting: Vec<Request> = seat.requests.drain(..).collect();
         for request in waiting {
-            if closed.is_ok() && request.stamp <= durable {
+            if node.store_ref().outcome(request.receipt) == Outcome::Durable {
                 self.acknowledge(at, request.tip);
             }
         }
@@ -380,19 +377,15 @@ impl World {
         loop {
             let Some(seat) = self.seats.get_mut(at) else { return };
             let Some(node) = seat.node.as_ref() else { return };
-            let durable = node.store_ref().durable();
             let trouble = node.store_ref().trouble().is_some();
             let Some(request) = seat.requests.front() else { return };
-            let taken = node.taken_back();
-            let lost =
-                taken.is_some_and(|t| t.count > request.taken_back && request.stamp > t.kept);
-            let durable = request.stamp <= durable;
-            if !lost && !durable && !trouble {
+            let outcome = node.store_ref().outcome(request.receipt);
+            if outcome == Outcome::Pending && !trouble {
                 return;
             }
-            let tip = request.tip;
+            let (tip, durable) = (request.tip, outcome == Outcome::Durable);
             seat.requests.pop_front();
-            if durable && !lost {
+            if durable {
                 self.acknowledge(at, tip);
             } else if !seat.disk_faults {
                 let seen = format!("seat {at} refuses {}", facts::short(&tip.id));

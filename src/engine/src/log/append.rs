@@ -76,6 +76,8 @@ pub struct Log<D> {
     pub(super) health: Health,
     pub(super) syncing: bool,
     pub(super) moved: VecDeque<Moved>,
+    /// Why the last group was taken back that was, until somebody asks.
+    pub(super) refused: Option<DiskError>,
     /// The clean mark on disk.
     pub(super) mark: Option<Mark>,
 }
@@ -153,7 +155,7 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`LogError::Full`] or [`LogError::ReadOnly`]: the disk took less than it had reserved, and
-    /// the whole open group is taken back. [`LogError::Stalled`] or [`LogError::Failed`]: the disk
+    /// the whole open group is taken back; [`Self::take_refused`] tells too. [`LogError::Stalled`] or [`LogError::Failed`]: the disk
     /// failed; the records stay readable in memory. If the disk failed and the records could be
     /// written to a new segment there is no error; [`Self::take_moved`] tells.
     pub fn flush(&mut self) -> Result<(), LogError> {
@@ -267,6 +269,11 @@ impl<D: Disk> Log<D> {
         self.moved.pop_front()
     }
 
+    /// Returns why a group was taken back, if one was since the last call.
+    pub fn take_refused(&mut self) -> Option<DiskError> {
+        self.refused.take()
+    }
+
     /// Returns the bytes of the segment that is being written, the open group included.
     pub fn active_bytes(&self) -> u32 {
         self.active.as_ref().map_or(0, Active::end)
@@ -378,6 +385,9 @@ impl<D: Disk> Log<D> {
         }
         if !error.is_refusal() {
             return self.fail_over("writing", error);
+        }
+        if active.open_count > 0 {
+            self.refused = Some(error.clone());
         }
         active.take_back();
         if active.flushed == 0 {

@@ -158,6 +158,7 @@ pub(super) fn open<D: Disk>(
         health: Health::GOOD,
         syncing: false,
         moved: VecDeque::new(),
+        refused: None,
         mark: layout.mark,
         disk,
     };

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId};
 use crate::event::ForkProof;
 use crate::log::{Disk, Position};
-use crate::store::{Store, WriteError};
+use crate::store::{Receipt, Store};
 use crate::sync::{Code, Hello, Message};
 
 pub use io::{Input, JobId, LinkId, Output, Problem, Report};
@@ -74,25 +74,15 @@ pub struct Node<D: Disk> {
     next_spool: u64,
     /// Peers that this side's user called by name.
     invited: BTreeSet<ReplicaId>,
-    /// How often the disk took back a group, where the log ended then, and why.
-    taken_back: Option<TakenBack>,
-}
-
-/// A group that the disk did not take: its commits are gone.
-#[derive(Debug, Clone)]
-pub struct TakenBack {
-    /// Counts up.
-    pub count: u64,
-    /// What lies before this is still there.
-    pub kept: Position,
-    /// Why, for people.
-    pub reason: String,
+    /// As of when the node knows what the disk took back.
+    settled: Receipt,
 }
 
 impl<D: Disk + Clone> Node<D> {
     /// Puts a node around a store.
     pub fn new(store: Store<D>, config: Config, mut rng: Rng, now: Now) -> Self {
         let hello = Hello::new(rng.bytes(), &config.agent);
+        let settled = store.receipt();
         let mut node = Self {
             store,
             config,
@@ -114,7 +104,7 @@ impl<D: Disk + Clone> Node<D> {
             spools: BTreeMap::new(),
             next_spool: 0,
             invited: BTreeSet::new(),
-            taken_back: None,
+            settled,
         };
         node.clear_spool();
         node
@@ -171,14 +161,14 @@ impl<D: Disk + Clone> Node<D> {
             }
             // One group for all that came together: nothing is written before the queue is empty.
             if !self.syncing {
-                if let Err(error) = self.store.flush() {
-                    self.note_taken_back(&error);
-                }
+                // What the disk does not take is heeded below; writers learn of it from the store.
+                let _ = self.store.flush();
                 if let Some(ticket) = self.store.sync_due() {
                     self.syncing = true;
                     return Output::Sync(ticket);
                 }
             }
+            self.heed_refusals();
             if let Some(output) = self.outbox.pop(self.store.durable()) {
                 return output;
             }
@@ -204,16 +194,21 @@ impl<D: Disk + Clone> Node<D> {
             .collect()
     }
 
-    /// Returns the last group that the disk did not take, if one was not taken.
-    pub fn taken_back(&self) -> Option<&TakenBack> {
-        self.taken_back.as_ref()
-    }
-
-    fn note_taken_back(&mut self, error: &WriteError) {
+    /// Where the disk took a group back, lets go of everything that speaks of it.
+    ///
+    /// What was said of it is still in the outbox, and what peers sent of it is gone: every
+    /// conversation ends and is begun anew.
+    fn heed_refusals(&mut self) {
+        let settled = std::mem::replace(&mut self.settled, self.store.receipt());
+        let Some((kept, reason)) = self.store.refused_since(settled) else { return };
         sometimes!("node-group-taken-back");
-        let count = self.taken_back.as_ref().map_or(0, |last| last.count) + 1;
-        let (kept, reason) = (self.store.written(), error.to_string());
-        self.taken_back = Some(TakenBack { count, kept, reason });
+        let problem = Problem::Broken(format!("the disk took a group back: {reason}"));
+        self.outbox.take_back(kept, &problem);
+        self.pumped = self.pumped.min(kept);
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, Code::TROUBLE, "the disk refused a write");
+        }
     }
 
     /// Returns how many outputs wait for the disk.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::Output;
+use super::{Output, Problem};
 use crate::log::Position;
 
 /// Outputs in order, each with the position that must be durable first.
@@ -27,6 +27,21 @@ impl Outbox {
             return None;
         }
         self.held.pop_front().map(|(_, output)| output)
+    }
+
+    /// Lets go of what speaks of the log beyond `kept`, which the disk did not take. Answers to
+    /// requests stay, with what the request is told instead.
+    pub(crate) fn take_back(&mut self, kept: Position, problem: &Problem) {
+        let beyond = |stamp: &Position| *stamp > kept;
+        self.held
+            .retain(|(stamp, output)| !beyond(stamp) || !matches!(output, Output::Send { .. }));
+        for (stamp, output) in self.held.iter_mut().filter(|(stamp, _)| beyond(stamp)) {
+            *stamp = kept;
+            if let Output::JobDone { report, .. } = output {
+                report.in_sync = false;
+                report.problem.get_or_insert_with(|| problem.clone());
+            }
+        }
     }
 
     /// Returns how many outputs are held.

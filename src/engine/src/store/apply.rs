@@ -52,15 +52,16 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         commit: Arc<Commit>,
     ) -> Result<Position, AppendError> {
-        self.catch_up()?;
-        let chain = self.chain_of(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
-        let deps = self.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
-        let segment = self.intern(space_ix, compact::logs(&commit))?;
-        let mut body = Vec::with_capacity(commit.header().size as usize + 64);
-        let encoded =
-            compact::encode(&commit, &self.tail.dictionary, self.base_ms_of(segment)?, &mut body);
-        assert!(encoded.is_ok(), "every log that the commit names is interned");
-        let position = self.append(kinds::COMMIT, &body)?;
+        let (position, chain, deps) = self.with_room(|store| {
+            let chain = store.chain_of(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
+            let deps = store.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
+            let segment = store.intern(space_ix, compact::logs(&commit))?;
+            let mut body = Vec::with_capacity(commit.header().size as usize + 64);
+            let (names, base_ms) = (&store.tail.dictionary, store.base_ms_of(segment)?);
+            let encoded = compact::encode(&commit, names, base_ms, &mut body);
+            assert!(encoded.is_ok(), "every log that the commit names is interned");
+            Ok((store.log.append(kinds::COMMIT, &body)?, chain, deps))
+        })?;
         let name = chain.name;
         self.index_commit(space_ix, position, &commit, chain, &deps);
         self.apply_states(space_ix, &commit, name);
@@ -74,16 +75,18 @@ impl<D: Disk + Clone> Store<D> {
         tip: Tip,
         voucher: Voucher,
     ) -> Result<(), AppendError> {
-        self.catch_up()?;
-        self.intern(space_ix, [tip.log])?;
-        let table = self.table(space_ix)?;
-        let Some(ix) = self.tail.dictionary.find(&table.id, &tip.log) else { return Ok(()) };
-        let mut body = Vec::new();
-        body.put_varint(u64::from(ix));
-        body.put_varint(tip.seq);
-        body.put(&tip.id.0);
-        voucher.encode(&mut body);
-        self.append(kinds::VOUCHER, &body)?;
+        self.with_room(|store| {
+            store.intern(space_ix, [tip.log])?;
+            let table = store.table(space_ix)?;
+            let Some(ix) = store.tail.dictionary.find(&table.id, &tip.log) else { return Ok(()) };
+            let mut body = Vec::new();
+            body.put_varint(u64::from(ix));
+            body.put_varint(tip.seq);
+            body.put(&tip.id.0);
+            voucher.encode(&mut body);
+            store.log.append(kinds::VOUCHER, &body)?;
+            Ok(())
+        })?;
         if let Some(table) = self.tables.get_mut(space_ix) {
             table.vouch(tip, voucher);
         }
@@ -92,10 +95,9 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Appends a proof that a log is forked. What follows from it is done elsewhere.
     pub(crate) fn append_proof(&mut self, proof: &ForkProof) -> Result<Position, AppendError> {
-        self.catch_up()?;
         let mut body = Vec::new();
         proof.encode(&mut body);
-        self.append(kinds::FORK_PROOF, &body)
+        self.with_room(|store| Ok(store.log.append(kinds::FORK_PROOF, &body)?))
     }
 
     /// Takes an appended commit into the tail and the tables.
@@ -201,31 +203,33 @@ impl<D: Disk + Clone> Store<D> {
         if self.tail.interned < end {
             let mut body = Vec::new();
             self.tail.dictionary.put_entries(self.tail.interned, &mut body);
-            let position = self.append(kinds::DICTIONARY, &body)?;
+            let position = self.log.append(kinds::DICTIONARY, &body)?;
             self.tail.segment = Some(position.segment);
             self.tail.interned = end;
         }
         Ok(self.tail.segment.unwrap_or_default())
     }
 
-    /// Has the log write again what its disk did not take, before anything new is appended: what
-    /// is moved is read again, and that must not find what the tables do not have yet.
-    fn catch_up(&mut self) -> Result<(), AppendError> {
+    /// Appends something, names and all; a group that is full is closed first, and all is encoded
+    /// again: where the disk failed on it, the names are others.
+    ///
+    /// What an earlier failure of the disk left to be written comes first: it is read again, and
+    /// that must not find what the tables do not have yet.
+    fn with_room<T>(
+        &mut self,
+        append: impl Fn(&mut Self) -> Result<T, AppendError>,
+    ) -> Result<T, AppendError> {
         let ready = self.log.retry();
         self.follow()?;
-        Ok(ready?)
-    }
-
-    /// Appends a record; a group that is full is closed first.
-    fn append(&mut self, kind: RecordKind, body: &[u8]) -> Result<Position, AppendError> {
-        match self.log.append(kind, body) {
-            Err(LogError::GroupFull) => {
+        ready?;
+        match append(self) {
+            Err(AppendError::Log(LogError::GroupFull)) => {
                 let flushed = self.log.flush();
                 self.follow()?;
                 flushed?;
-                Ok(self.log.append(kind, body)?)
+                append(self)
             }
-            result => Ok(result?),
+            result => result,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Groups, syncs and the orderly end of a store.
 
+use super::refusals::{Outcome, Receipt};
 use super::{AppendError, Store, WriteError};
 use crate::log::{Disk, DiskError, LogError, Position, SyncTicket};
 
@@ -11,11 +12,6 @@ impl<D: Disk + Clone> Store<D> {
     pub fn flush(&mut self) -> Result<(), WriteError> {
         let flushed = self.log.flush();
         self.follow()?;
-        if let Err(LogError::Full(_) | LogError::ReadOnly(_)) = &flushed
-            && !mutant!("taken-back-but-shown")
-        {
-            self.reload().map_err(WriteError::Read)?;
-        }
         Ok(flushed?)
     }
 
@@ -100,20 +96,47 @@ impl<D: Disk + Clone> Store<D> {
         self.log.trouble()
     }
 
-    /// Follows records that the log wrote anew because their segment's disk failed.
-    ///
-    /// All is read again then: the segment that ends early now needs tables as of that end. Tells
-    /// whether there were any.
-    pub(crate) fn follow(&mut self) -> Result<bool, AppendError> {
-        let mut moved = false;
-        while self.log.take_moved().is_some() {
-            moved = true;
+    /// Returns what [`outcome`](Self::outcome) needs to tell what became of all that is written by
+    /// now.
+    pub fn receipt(&self) -> Receipt {
+        Receipt { end: self.written(), refusals: self.refusals.count }
+    }
+
+    /// Tells whether what was written up to a receipt survives a crash.
+    pub fn outcome(&self, receipt: Receipt) -> Outcome<'_> {
+        match self.refused_since(receipt) {
+            Some((kept, reason)) if receipt.end > kept => Outcome::TakenBack(reason),
+            _ if receipt.end <= self.durable() => Outcome::Durable,
+            _ => Outcome::Pending,
         }
-        sometimes!("store-moved-records-followed", moved);
-        if moved && !mutant!("moved-records-not-followed") {
+    }
+
+    /// Tells where the log ended, and why, when it ended furthest down since a receipt was drawn, if
+    /// the disk took a group back since.
+    pub(crate) fn refused_since(&self, receipt: Receipt) -> Option<(Position, &str)> {
+        let refusal = self.refusals.since(receipt.refusals)?;
+        Some((refusal.kept, &refusal.reason))
+    }
+
+    /// Follows the log after each call that may have met a failing disk: records that it wrote anew
+    /// in another segment, and a group that it took back.
+    ///
+    /// All is read again then: the segment that ends early now needs tables as of that end, and
+    /// what was taken back is gone from the store too. Tells whether there was anything.
+    pub(crate) fn follow(&mut self) -> Result<bool, AppendError> {
+        let mut changed = false;
+        while self.log.take_moved().is_some() {
+            changed = !mutant!("moved-records-not-followed");
+            sometimes!("store-moved-records-followed");
+        }
+        if let Some(error) = self.log.take_refused() {
+            self.refusals.note(self.log.written(), error.to_string());
+            changed |= !mutant!("taken-back-but-shown");
+        }
+        if changed {
             self.reload()?;
         }
-        Ok(moved)
+        Ok(changed)
     }
 }
 

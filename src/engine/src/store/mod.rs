@@ -26,6 +26,7 @@ mod overlay;
 mod pass;
 mod point;
 mod read;
+mod refusals;
 mod repair;
 mod seal;
 pub mod sidecar;
@@ -65,6 +66,7 @@ pub use mirror::Mirror;
 pub use open::Opened;
 pub use point::Point;
 pub use read::{HistoryEvent, Page};
+pub use refusals::{Outcome, Receipt};
 pub use repair::Repaired;
 pub use tags::TagState;
 pub use verify::{Problem, Verified, verify};
@@ -84,6 +86,7 @@ pub struct Store<D: Disk> {
     cache: cache::Cache,
     recent: RefCell<cache::Recent>,
     waiting: waiting::Waiting,
+    refusals: refusals::Refusals,
     /// Whether the next local write begins a new incarnation.
     new_life: bool,
     /// Damage that hides which keys it concerns.

@@ -7,6 +7,7 @@ use super::apply::kinds;
 use super::blind::{Blind, hides};
 use super::cache::{Cache, Recent};
 use super::local::{Local, LocalError};
+use super::refusals::Refusals;
 use super::seal::Sealed;
 use super::sidecar::SidecarError;
 use super::survey::Counted;
@@ -70,6 +71,7 @@ impl<D: Disk + Clone> Store<D> {
             cache: Cache::new(options.memory_bytes / 2),
             recent: RefCell::new(Recent::new(options.memory_bytes / 16)),
             waiting: Waiting::new(options.memory_bytes / 4),
+            refusals: Refusals::default(),
             new_life: false,
             blind: Blind::default(),
             damaged_places: BTreeSet::new(),

@@ -11,7 +11,7 @@ use crate::base::{CommitId, Key, WallTime};
 use crate::crdt::{Json, Op, Value};
 use crate::event::KeyPair;
 use crate::log::MemoryDisk;
-use crate::store::{KeyOp, Options, Run, Serving, Write};
+use crate::store::{KeyOp, Options, Run, Serving, Write, WriteError};
 
 type TestNode = Node<Arc<MemoryDisk>>;
 
@@ -484,4 +484,32 @@ fn one_loss_begins_one_new_life() {
         1,
         "the life before is remembered"
     );
+}
+
+#[test]
+fn what_the_disk_took_back_is_not_told_to_peers_later() {
+    let mut world = World::new(2);
+    let space = world.share();
+    world.put(0, "a", "1");
+    world.connect(0, 1);
+    // While one group is synced the next one is on its way out already.
+    world.put(0, "b", "1");
+    let Output::Sync(ticket) = world.nodes[0].poll() else { panic!("a sync is due") };
+    world.put(0, "c", "1");
+    while !matches!(world.nodes[0].poll(), Output::Wait(_)) {}
+    let held = world.nodes[0].outbox_len();
+    assert!(held > 0, "the push waits for the disk");
+    let result = Disk::sync(&world.disks[0], ticket.file);
+    world.disks[0].faults(|faults| faults.read_only = true);
+    world.input(0, Input::Synced(ticket, result));
+    world.run();
+    world.disks[0].faults(|faults| faults.read_only = false);
+    world.put(0, "d", "1");
+    world.run();
+    world.connect(0, 1);
+    for n in 0..2 {
+        let shown = ["a", "b", "c", "d"].map(|key| world.show(n, key).is_some());
+        assert_eq!(shown, [true, true, false, true], "on {n}");
+        assert!(world.nodes[n].store().closed_logs(&space).unwrap().is_empty());
+    }
 }
