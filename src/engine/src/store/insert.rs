@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::chunk::Chunk;
+use super::waiting::Held;
 use super::{InsertError, ReadError, Store};
 use crate::base::{CommitId, Hlc, HlcClock, LogId, Now, SpaceId};
 use crate::causal::Tip;
@@ -22,6 +23,16 @@ pub struct Inserted {
     pub waiting: usize,
     /// What the sender holds: the last commit of each log in the chunk.
     pub tips: Vec<Tip>,
+}
+
+/// What vouches for the new part of each log in a chunk, and the last commit of that part; what is
+/// written or put by is taken out.
+type Vouched = BTreeMap<LogId, (Tip, Voucher)>;
+
+/// Takes out what vouches for a log up to `tip`.
+fn take_if_for(vouched: &mut Vouched, tip: &Tip) -> Option<Voucher> {
+    vouched.get(&tip.log).filter(|(last, _)| last == tip)?;
+    vouched.remove(&tip.log).map(|(_, voucher)| voucher)
 }
 
 /// Why a commit is not applied now.
@@ -45,18 +56,14 @@ impl<D: Disk + Clone> Store<D> {
         let tips = chunk.commits.iter().map(|commit| (commit.log(), commit.tip()));
         let tips: BTreeMap<LogId, Tip> = tips.collect();
         let mut inserted = Inserted { tips: tips.into_values().collect(), ..Inserted::default() };
-        for (log, tip) in &last {
-            let suspect = self.table(space_ix)?.is_suspect(log, tip.seq);
-            if let Some(voucher) = chunk.vouchers.get(log).filter(|_| !suspect) {
-                self.append_voucher(space_ix, *tip, voucher.clone())?;
-            }
-        }
+        let mut vouched: Vouched = last
+            .iter()
+            .filter_map(|(log, tip)| Some((*log, (*tip, chunk.vouchers.get(log)?.clone()))))
+            .collect();
         let commits: Vec<Arc<Commit>> = chunk.commits.into_iter().map(Arc::new).collect();
         let mut taken = Ok(());
         for commit in commits.iter().filter(|commit| last.contains_key(&commit.log())) {
-            let voucher = chunk.vouchers.get(&commit.log());
-            let voucher = voucher.filter(|_| last.get(&commit.log()) == Some(&commit.tip()));
-            taken = self.take_new(now, space_ix, commit, voucher, &mut inserted);
+            taken = self.take_new(now, space_ix, commit, &mut vouched, &mut inserted);
             if taken.is_err() {
                 break;
             }
@@ -68,27 +75,30 @@ impl<D: Disk + Clone> Store<D> {
         Ok(inserted)
     }
 
-    /// Takes a commit of a chunk if it is new; `voucher` is for its log up to it.
+    /// Takes a commit of a chunk if it is new.
     fn take_new(
         &mut self,
         now: Now,
         space_ix: usize,
         commit: &Arc<Commit>,
-        voucher: Option<&Voucher>,
+        vouched: &mut Vouched,
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
         let table = self.table(space_ix)?;
         if !table.is_suspect(&commit.log(), commit.seq()) {
             let new = commit.seq() > table.seq(&commit.log());
             return if new {
-                self.take(now, space_ix, Arc::clone(commit), inserted)
+                self.take(now, space_ix, Arc::clone(commit), vouched, inserted)
             } else {
                 Ok(())
             };
         }
         match self.locate(space_ix, &commit.tip())? {
             Some(_) => Ok(()),
-            None => self.hold_suspect(space_ix, Arc::clone(commit), voucher.cloned()),
+            None => {
+                let voucher = take_if_for(vouched, &commit.tip());
+                self.hold_suspect(space_ix, Arc::clone(commit), voucher)
+            }
         }
     }
 
@@ -188,10 +198,14 @@ impl<D: Disk + Clone> Store<D> {
         now: Now,
         space_ix: usize,
         commit: Arc<Commit>,
+        vouched: &mut Vouched,
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
         match self.ready(now, space_ix, &commit, inserted)? {
             Ok(()) => {
+                if let Some((tip, voucher)) = vouched.remove(&commit.log()) {
+                    self.append_voucher(space_ix, tip, voucher)?;
+                }
                 inserted.commits += 1;
                 inserted.events += commit.events().len() as u64;
                 // A commit of our own that we do not have: the store was set back. What else was
@@ -209,7 +223,9 @@ impl<D: Disk + Clone> Store<D> {
                 }
                 sometimes!("store-commit-waits-for-deps", matches!(reason, NotReady::Missing));
                 sometimes!("store-commit-waits-for-time", matches!(reason, NotReady::Early(_)));
-                match (self.waiting.insert(space_ix, commit), reason) {
+                // With it, and not in the log: what is refused in the end leaves nothing behind.
+                let voucher = take_if_for(vouched, &commit.tip());
+                match (self.waiting.insert(space_ix, Held { commit, voucher }), reason) {
                     (true, _) => Ok(()),
                     (false, NotReady::Missing) => Err(InsertError::WaitingRoom),
                     (false, NotReady::Early(error)) => Err(InsertError::Early { log, error }),
@@ -244,8 +260,15 @@ impl<D: Disk + Clone> Store<D> {
                         }
                         Err(_) => {}
                     }
+                    let vouched = self.table(space_ix)?.is_vouched_to(&log, next);
+                    let voucher = (!vouched)
+                        .then(|| self.waiting.take_voucher(space_ix, log, next))
+                        .flatten();
                     self.waiting.remove(space_ix, log, next);
                     ready?.ok();
+                    if let Some((tip, voucher)) = voucher {
+                        self.append_voucher(space_ix, tip, voucher)?;
+                    }
                     sometimes!("store-waiting-commit-taken");
                     inserted.commits += 1;
                     inserted.events += commit.events().len() as u64;

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::waiting::Suspect;
+use super::waiting::Held;
 use super::{InsertError, Inserted, ReadError, Store};
 use crate::base::CommitId;
 use crate::causal::Tip;
@@ -31,7 +31,7 @@ impl<D: Disk + Clone> Store<D> {
         commit: Arc<Commit>,
         voucher: Option<Voucher>,
     ) -> Result<(), InsertError> {
-        let held = self.waiting.hold(space_ix, Suspect { commit, voucher });
+        let held = self.waiting.hold(space_ix, Held { commit, voucher });
         if held { Ok(()) } else { Err(InsertError::WaitingRoom) }
     }
 
@@ -63,7 +63,7 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<(), InsertError> {
         let suspect = self.waiting.release(space_ix, id).ok_or(ReadError::UnknownEvent)?;
         sometimes!("store-suspect-counts");
-        let Suspect { commit, voucher } = suspect;
+        let Held { commit, voucher } = suspect;
         self.check_past(space_ix, &commit)?;
         if let Some(voucher) = voucher {
             self.append_voucher(space_ix, commit.tip(), voucher)?;

@@ -275,6 +275,11 @@ impl SpaceTable {
         }
     }
 
+    /// Tells whether a log is vouched for up to a commit that is still to come, `seq` or beyond.
+    pub(crate) fn is_vouched_to(&self, log: &LogId, seq: u64) -> bool {
+        self.pending.get(log).is_some_and(|(tip, _)| tip.seq >= seq)
+    }
+
     /// Returns the logs that are vouched for only up to commits that are still to come.
     pub(crate) fn unvouched(&self) -> impl Iterator<Item = (&LogTable, Tip, &Voucher)> {
         self.pending.values().filter_map(|(tip, voucher)| {

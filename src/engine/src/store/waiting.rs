@@ -7,26 +7,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::{CommitId, LogId};
+use crate::base::{CommitId, Hash, LogId};
+use crate::causal::Tip;
 use crate::event::{Commit, Voucher};
 
 /// The commits of all spaces that wait, by log and seq; suspects by id.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    commits: BTreeMap<(usize, LogId), BTreeMap<u64, Arc<Commit>>>,
-    suspects: BTreeMap<(usize, CommitId), Suspect>,
+    commits: BTreeMap<(usize, LogId), BTreeMap<u64, Held>>,
+    suspects: BTreeMap<(usize, CommitId), Held>,
     bytes: usize,
     bytes_max: usize,
 }
 
-/// A commit of a forked log, and what vouches for its log up to it, if that came along.
+/// A commit that waits, and what vouches for its log up to it, if that came along.
 #[derive(Debug)]
-pub(crate) struct Suspect {
+pub(crate) struct Held {
     pub(crate) commit: Arc<Commit>,
     pub(crate) voucher: Option<Voucher>,
 }
 
-/// What a waiting commit costs besides its leaves, in bytes.
+/// What a waiting commit costs besides its leaves and what vouches for it, in bytes.
 const OVERHEAD_BYTES: usize = 512;
 
 impl Waiting {
@@ -36,43 +37,57 @@ impl Waiting {
     }
 
     /// Takes a commit in; tells whether there was room.
-    pub(crate) fn insert(&mut self, space_ix: usize, commit: Arc<Commit>) -> bool {
-        let bytes = cost(&commit);
+    pub(crate) fn insert(&mut self, space_ix: usize, held: Held) -> bool {
+        let bytes = held.cost();
         if !self.has_room(bytes) {
             return false;
         }
-        let log = self.commits.entry((space_ix, commit.log())).or_default();
+        let log = self.commits.entry((space_ix, held.commit.log())).or_default();
         // Of a forked log another one may have waited under that number.
-        let former = log.insert(commit.seq(), commit);
-        self.bytes = self.bytes + bytes - former.map_or(0, |former| cost(&former));
+        let former = log.insert(held.commit.seq(), held);
+        self.bytes = self.bytes + bytes - former.map_or(0, |former| former.cost());
         true
     }
 
     /// Takes out the commit under that number.
     pub(crate) fn remove(&mut self, space_ix: usize, log: LogId, seq: u64) -> Option<Arc<Commit>> {
         let of_log = self.commits.get_mut(&(space_ix, log))?;
-        let commit = of_log.remove(&seq)?;
+        let held = of_log.remove(&seq)?;
         if of_log.is_empty() {
             self.commits.remove(&(space_ix, log));
         }
-        self.bytes -= cost(&commit);
-        Some(commit)
+        self.bytes -= held.cost();
+        Some(held.commit)
     }
 
     /// Returns the commit under that number.
     pub(crate) fn get(&self, space_ix: usize, log: LogId, seq: u64) -> Option<&Arc<Commit>> {
-        self.commits.get(&(space_ix, log))?.get(&seq)
+        self.commits.get(&(space_ix, log))?.get(&seq).map(|held| &held.commit)
+    }
+
+    /// Takes out what vouches for a log up to the first that waits from `seq` on and has something.
+    pub(crate) fn take_voucher(
+        &mut self,
+        space_ix: usize,
+        log: LogId,
+        seq: u64,
+    ) -> Option<(Tip, Voucher)> {
+        let mut from = self.commits.get_mut(&(space_ix, log))?.range_mut(seq..);
+        let held = from.find_map(|(_, held)| held.voucher.is_some().then_some(held))?;
+        let before = held.cost();
+        let voucher = held.voucher.take()?;
+        self.bytes -= before - held.cost();
+        Some((held.commit.tip(), voucher))
     }
 
     /// Takes a suspect in; tells whether there was room.
-    pub(crate) fn hold(&mut self, space_ix: usize, suspect: Suspect) -> bool {
-        let (id, bytes) = (suspect.commit.id(), cost(&suspect.commit));
+    pub(crate) fn hold(&mut self, space_ix: usize, suspect: Held) -> bool {
+        let (id, bytes) = (suspect.commit.id(), suspect.cost());
         if !self.has_room(bytes) {
             return false;
         }
-        if self.suspects.insert((space_ix, id), suspect).is_none() {
-            self.bytes += bytes;
-        }
+        let former = self.suspects.insert((space_ix, id), suspect);
+        self.bytes = self.bytes + bytes - former.map_or(0, |former| former.cost());
         true
     }
 
@@ -82,16 +97,16 @@ impl Waiting {
     }
 
     /// Takes out the suspect of that id.
-    pub(crate) fn release(&mut self, space_ix: usize, id: &CommitId) -> Option<Suspect> {
+    pub(crate) fn release(&mut self, space_ix: usize, id: &CommitId) -> Option<Held> {
         let suspect = self.suspects.remove(&(space_ix, *id))?;
-        self.bytes -= cost(&suspect.commit);
+        self.bytes -= suspect.cost();
         Some(suspect)
     }
 
     /// Drops what waits of a log.
     pub(crate) fn forget(&mut self, space_ix: usize, log: &LogId) {
         let dropped = self.commits.remove(&(space_ix, *log)).unwrap_or_default();
-        self.bytes -= dropped.values().map(|commit| cost(commit)).sum::<usize>();
+        self.bytes -= dropped.values().map(Held::cost).sum::<usize>();
     }
 
     /// Tells whether so many bytes find room; if need be, suspects are dropped for them.
@@ -99,7 +114,7 @@ impl Waiting {
         if self.bytes + bytes > self.bytes_max {
             let dropped = std::mem::take(&mut self.suspects);
             sometimes!("store-suspects-give-way", !dropped.is_empty());
-            self.bytes -= dropped.values().map(|suspect| cost(&suspect.commit)).sum::<usize>();
+            self.bytes -= dropped.values().map(Held::cost).sum::<usize>();
         }
         let room = self.bytes + bytes <= self.bytes_max;
         sometimes!("store-waiting-room-full", !room);
@@ -118,14 +133,17 @@ impl Waiting {
     }
 }
 
-fn cost(commit: &Commit) -> usize {
-    commit.header().size as usize + OVERHEAD_BYTES
+impl Held {
+    fn cost(&self) -> usize {
+        let hashes = self.voucher.as_ref().map_or(0, |voucher| voucher.proof.len());
+        self.commit.header().size as usize + OVERHEAD_BYTES + hashes * size_of::<Hash>()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::arbitrary;
+    use crate::event::{Attestation, KeyPair, arbitrary};
     use proptest::prelude::*;
 
     proptest! {
@@ -133,14 +151,28 @@ mod tests {
         fn the_room_is_empty_when_nothing_waits(
             one in arbitrary::some_commit(),
             other in arbitrary::some_commit(),
+            hashes in 0..9_usize,
+            takes: bool,
         ) {
+            let (space, key) = (one.space(), KeyPair::from_seed([1; 32]));
+            let own = Tip { log: LogId { replica: key.id(), incarnation: 1 }, ..one.tip() };
+            let attestation = Attestation::sign(&key, space, own, [0; 32]);
+            let voucher = Voucher { attestation, proof: vec![[0; 32]; hashes] };
             let mut waiting = Waiting::new(usize::MAX);
             let (log, seq) = (one.log(), one.seq());
             let slot = waiting.commits.entry((0, log)).or_default();
             // Two commits of a forked log under one number.
-            waiting.bytes = cost(&other);
-            slot.insert(seq, Arc::new(other));
-            prop_assert!(waiting.insert(0, Arc::new(one)));
+            let other = Held { commit: Arc::new(other), voucher: Some(voucher.clone()) };
+            waiting.bytes = other.cost();
+            slot.insert(seq, other);
+            let one = Held { commit: Arc::new(one), voucher: Some(voucher) };
+            let vouched = one.commit.tip();
+            prop_assert!(waiting.insert(0, one));
+            if takes {
+                let taken = waiting.take_voucher(0, log, seq).map(|(tip, _)| tip);
+                prop_assert_eq!(taken, Some(vouched));
+                prop_assert!(waiting.take_voucher(0, log, seq).is_none());
+            }
             waiting.forget(0, &log);
             prop_assert_eq!((waiting.bytes, waiting.len()), (0, 0));
         }

@@ -143,7 +143,7 @@ impl World {
         store.closed_logs(&space).unwrap()
     }
 
-    fn reopen(&mut self, n: usize) {
+    pub(super) fn reopen(&mut self, n: usize) {
         self.wires.clear();
         self.mail.clear();
         for other in 0..self.nodes.len() {

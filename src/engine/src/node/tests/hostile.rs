@@ -90,3 +90,30 @@ fn an_invalid_commit_that_waited_is_not_blamed_on_who_brings_its_dep() {
     world.run();
     world.assert_equal();
 }
+
+#[test]
+fn what_waits_leaves_nothing_in_the_log_and_is_vouched_for_when_it_is_taken() {
+    let mut world = World::new(2);
+    let space = world.share();
+    let key = KeyPair::from_seed([9; 32]);
+    let hlc = Hlc::from_wall(world.now().wall);
+    let dep = first(&key, space, 1, hlc, vec![]);
+    let later = Hlc::from_wall(WallTime(world.now_ms + 1));
+    let (now, written) = (world.now(), world.nodes[0].store().written());
+    for incarnation in 2..50 {
+        let waits = first(&key, space, incarnation, later, vec![dep.tip()]);
+        let chunk = chunk_of(&key, &waits);
+        for _ in 0..2 {
+            assert_eq!(world.nodes[0].store().insert_chunk(now, &chunk).unwrap().commits, 0);
+        }
+    }
+    assert_eq!(world.nodes[0].store().written(), written);
+    let taken = world.nodes[0].store().insert_chunk(now, &chunk_of(&key, &dep)).unwrap();
+    assert_eq!((taken.commits, taken.waiting), (49, 0));
+    world.run();
+    // Each log is handed on, with what vouches for it, also after a reopening.
+    world.reopen(0);
+    world.connect(0, 1);
+    world.assert_equal();
+    assert_eq!(world.nodes[1].store().version(&space).unwrap().iter().count(), 50);
+}

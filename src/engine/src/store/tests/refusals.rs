@@ -4,7 +4,7 @@ use super::*;
 use crate::log::LogError;
 
 /// A store with something durable, and a group of `bytes` that the disk does not take any more.
-fn refusing(bytes: usize) -> (Arc<MemoryDisk>, TestStore, Receipt) {
+fn refusing(bytes: u64) -> (Arc<MemoryDisk>, TestStore, Receipt) {
     let disk = Arc::new(MemoryDisk::new());
     // The bars are those of the log: a group is full before its segment is.
     let options = Options { memory_bytes: 64 << 20, segment_bytes: 1 << 30, place: None };
@@ -15,7 +15,7 @@ fn refusing(bytes: usize) -> (Arc<MemoryDisk>, TestStore, Receipt) {
     store.sync().unwrap();
     let value = format!("\"{}\"", "x".repeat(4 << 20));
     let mut at = 3;
-    while bytes > (at as usize - 3) << 22 {
+    while bytes > (at - 3) << 22 {
         write(&mut store, at, vec![put(&format!("gone-{at}"), &value)]);
         at += 1;
     }
