@@ -31,8 +31,6 @@ pub(super) struct Hot {
     published: AtomicU64,
     /// The shard whose turn it is to give room.
     hand: AtomicUsize,
-    /// The space that is called `default` now, once somebody asked.
-    default_space: RwLock<Option<SpaceId>>,
 }
 
 /// A part of the table. Alone on its cache lines, so that readers of others are not slowed down.
@@ -40,6 +38,9 @@ pub(super) struct Hot {
 #[repr(align(128))]
 struct Shard {
     entries: HashTable<Entry>,
+    /// The space that is called `default` now, once somebody asked: in each shard, so that a read
+    /// of it takes one lock.
+    default_space: Option<SpaceId>,
 }
 
 #[derive(Debug)]
@@ -63,20 +64,20 @@ impl Hot {
             bytes_max,
             published: AtomicU64::new(0),
             hand: AtomicUsize::new(0),
-            default_space: RwLock::new(None),
         }
     }
 
     /// Returns what a key shows, if that is here.
     pub(super) fn get(&self, space: &SpaceId, key: &str) -> Option<Arc<View>> {
-        let hash = self.hash(space, key);
-        let shard = read(self.shard(hash)?);
-        let entry = shard.entries.find(hash, |entry| entry.is(space, key))?;
-        // Written only when it changes: readers would take the line from each other.
-        if !entry.used.load(Ordering::Relaxed) {
-            entry.used.store(true, Ordering::Relaxed);
-        }
-        Some(Arc::clone(&entry.view))
+        let of_key = self.hash(key);
+        read(self.shard(of_key)?).get(space, key, of_key)
+    }
+
+    /// Returns what a key of the space `default` shows, if both are here.
+    pub(super) fn get_default(&self, key: &str) -> Option<Arc<View>> {
+        let of_key = self.hash(key);
+        let shard = read(self.shard(of_key)?);
+        shard.get(&shard.default_space?, key, of_key)
     }
 
     /// Returns what all of `keys` show as of one moment, if all of that is here.
@@ -95,8 +96,9 @@ impl Hot {
         if bytes > self.bytes_max / ENTRY_SHARE {
             return;
         }
-        let hash = self.hash(space, key.as_str());
-        let Some(shard) = self.shard(hash) else { return };
+        let of_key = self.hash(key.as_str());
+        let Some(shard) = self.shard(of_key) else { return };
+        let hash = within(space, of_key);
         let (view, key, space) = (Arc::clone(view), key.clone(), *space);
         let entry = Entry { hash, view, key, space, bytes, used: AtomicBool::new(false) };
         {
@@ -113,12 +115,14 @@ impl Hot {
 
     /// Returns the space that is called `default`, if that is known here.
     pub(super) fn default_space(&self) -> Option<SpaceId> {
-        *read(&self.default_space)
+        read(self.shards.first()?).default_space
     }
 
     /// Takes note of what is called `default`. The caller holds the engine's lock.
     pub(super) fn set_default_space(&self, space: SpaceId) {
-        *write(&self.default_space) = Some(space);
+        for shard in &self.shards {
+            write(shard).default_space = Some(space);
+        }
     }
 
     /// Takes from one shard after the other what was not read since its last turn.
@@ -149,18 +153,33 @@ impl Hot {
         }
     }
 
-    fn hash(&self, space: &SpaceId, key: &str) -> u64 {
+    fn hash(&self, key: &str) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
-        // A space's id is a hash itself.
-        let front = space.0.first_chunk().copied().unwrap_or_default();
-        hasher.write_u64(u64::from_le_bytes(front));
         hasher.finish()
     }
 
-    fn shard(&self, hash: u64) -> Option<&RwLock<Shard>> {
+    fn shard(&self, of_key: u64) -> Option<&RwLock<Shard>> {
         // Not the bits by which the shard's own table finds its place.
-        self.shards.get((hash >> 40) as usize % SHARDS)
+        self.shards.get((of_key >> 40) as usize % SHARDS)
+    }
+}
+
+/// The hash by which an entry is found in its shard.
+fn within(space: &SpaceId, of_key: u64) -> u64 {
+    // A space's id is a hash itself.
+    let front = space.0.first_chunk().copied().unwrap_or_default();
+    of_key ^ u64::from_le_bytes(front)
+}
+
+impl Shard {
+    fn get(&self, space: &SpaceId, key: &str, of_key: u64) -> Option<Arc<View>> {
+        let entry = self.entries.find(within(space, of_key), |entry| entry.is(space, key))?;
+        // Written only when it changes: readers would take the line from each other.
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        Some(Arc::clone(&entry.view))
     }
 }
 
@@ -169,9 +188,10 @@ impl Mirror for Hot {
         if self.bytes.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let hash = self.hash(space, key.as_str());
-        let Some(shard) = self.shard(hash) else { return };
+        let of_key = self.hash(key.as_str());
+        let Some(shard) = self.shard(of_key) else { return };
         let mut shard = write(shard);
+        let hash = within(space, of_key);
         if let Ok(found) = shard.entries.find_entry(hash, |entry| entry.is(space, key.as_str())) {
             self.bytes.fetch_sub(found.remove().0.bytes, Ordering::Relaxed);
         }
@@ -182,9 +202,8 @@ impl Mirror for Hot {
     }
 
     fn cleared(&self) {
-        *write(&self.default_space) = None;
         for shard in &self.shards {
-            write(shard).entries = HashTable::new();
+            *write(shard) = Shard::default();
         }
         self.bytes.store(0, Ordering::Relaxed);
         self.published.fetch_add(1, Ordering::Release);

@@ -15,7 +15,9 @@ use super::locked;
 use super::quic::{BindError, Endpoint, LinkId, NetEvent, NetLimits, SendError};
 use super::replica::{Replica, Shared};
 use crate::engine::base::ReplicaId;
+use crate::engine::limits;
 use crate::engine::node::{self, Config, Input, Output};
+use crate::engine::sync::Code;
 
 /// The network of a replica.
 #[derive(Debug)]
@@ -105,6 +107,38 @@ impl Replica {
     }
 }
 
+/// What waits for a peer that reads more slowly than it is told things.
+#[derive(Debug, Default)]
+struct Unsent {
+    queue: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Unsent {
+    /// Puts bytes at the end; false if more waits than may.
+    fn push(&mut self, bytes: Vec<u8>) -> bool {
+        self.bytes += bytes.len();
+        self.queue.push_back(bytes);
+        self.bytes <= UNSENT_BYTES_MAX
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.queue.pop_front()?;
+        self.bytes -= bytes.len();
+        Some(bytes)
+    }
+
+    fn put_back(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        self.queue.push_front(bytes);
+    }
+}
+
+/// Most bytes that wait for one peer: all commits that credit allows, the largest chunk begun at
+/// its end, and as much again of everything else.
+const UNSENT_BYTES_MAX: usize =
+    2 * (limits::CREDIT_WINDOW_BYTES as usize + limits::CHUNK_WHOLE_BYTES_MAX);
+
 /// Carries events in and outputs out until the replica is gone.
 async fn carry(
     shared: Weak<Shared>,
@@ -112,7 +146,7 @@ async fn carry(
     mut events: Receiver<NetEvent>,
     wake: Arc<Notify>,
 ) {
-    let mut unsent: BTreeMap<LinkId, VecDeque<Vec<u8>>> = BTreeMap::new();
+    let mut unsent = BTreeMap::new();
     loop {
         let event = tokio::select! {
             event = events.recv() => match event {
@@ -136,7 +170,7 @@ async fn carry(
 async fn take(
     shared: &Arc<Shared>,
     endpoint: &Endpoint,
-    unsent: &mut BTreeMap<LinkId, VecDeque<Vec<u8>>>,
+    unsent: &mut BTreeMap<LinkId, Unsent>,
     event: NetEvent,
 ) {
     let input = match event {
@@ -150,14 +184,11 @@ async fn take(
             return;
         }
         NetEvent::Drained { link } => {
-            let Some(queue) = unsent.get_mut(&link) else { return };
-            while let Some(bytes) = queue.pop_front() {
+            let Some(waiting) = unsent.get_mut(&link) else { return };
+            while let Some(bytes) = waiting.pop() {
                 match endpoint.send(link, bytes) {
                     Ok(()) => {}
-                    Err(SendError::Full(bytes)) => {
-                        queue.push_front(bytes);
-                        return;
-                    }
+                    Err(SendError::Full(bytes)) => return waiting.put_back(bytes),
                     Err(_) => break,
                 }
             }
@@ -191,16 +222,24 @@ async fn run(shared: &Arc<Shared>, input: Input) {
 fn put(
     shared: &Arc<Shared>,
     endpoint: &Endpoint,
-    unsent: &mut BTreeMap<LinkId, VecDeque<Vec<u8>>>,
+    unsent: &mut BTreeMap<LinkId, Unsent>,
     output: Output,
 ) {
     match output {
         Output::Send { link, bytes } => {
             let link = LinkId(link.0);
-            if let Some(queue) = unsent.get_mut(&link) {
-                queue.push_back(bytes);
-            } else if let Err(SendError::Full(bytes)) = endpoint.send(link, bytes) {
-                unsent.entry(link).or_default().push_back(bytes);
+            let full = match unsent.get_mut(&link) {
+                Some(waiting) => !waiting.push(bytes),
+                None => match endpoint.send(link, bytes) {
+                    Err(SendError::Full(bytes)) => !unsent.entry(link).or_default().push(bytes),
+                    _ => false,
+                },
+            };
+            if full {
+                // It asks and does not read: what it is told must not pile up here.
+                unsent.remove(&link);
+                let text = "too much is waiting to be read";
+                endpoint.close(link, u32::from(Code::BUSY.0), text);
             }
         }
         Output::Admit { link } => endpoint.admit(LinkId(link.0)),
@@ -224,3 +263,21 @@ fn refuse(shared: &Arc<Shared>, peer: ReplicaId, reason: String) {
 
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_peer_is_counted_and_limited() {
+        let mut unsent = Unsent::default();
+        let frame = || vec![0; 1 << 20];
+        let many = UNSENT_BYTES_MAX >> 20;
+        assert!((0..many).all(|_| unsent.push(frame())));
+        let first = unsent.pop().unwrap();
+        unsent.put_back(first);
+        assert!(!unsent.push(frame()), "one more is too much");
+        while unsent.pop().is_some() {}
+        assert_eq!(unsent.bytes, 0);
+    }
+}

@@ -59,7 +59,7 @@ impl Replica {
 
     /// Returns what a key of the space `default` shows, if both are known without the engine.
     pub(super) fn hot_view(&self, key: &str) -> Option<Arc<View>> {
-        self.shared.hot.get(&self.shared.hot.default_space()?, key)
+        self.shared.hot.get_default(key)
     }
 }
 

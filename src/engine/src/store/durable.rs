@@ -38,12 +38,16 @@ impl<D: Disk + Clone> Store<D> {
     /// Makes everything durable here and now; blocks for the disk.
     ///
     /// # Errors
-    /// As for [`flush`](Self::flush) and [`synced`](Self::synced).
+    /// As for [`flush`](Self::flush) and [`synced`](Self::synced), and [`LogError::SyncUnderWay`] if
+    /// somebody else has a ticket for what is not durable.
     pub fn sync(&mut self) -> Result<(), WriteError> {
         self.flush()?;
         while let Some(ticket) = self.sync_due() {
             let result = self.disk.sync(ticket.file);
             self.synced(ticket, result)?;
+        }
+        if self.durable() < self.written() {
+            return Err(LogError::SyncUnderWay.into());
         }
         Ok(())
     }

@@ -73,3 +73,15 @@ fn a_full_group_whose_disk_fails_is_written_elsewhere() {
     assert_eq!(text(&mut store, "last"), Some(value));
     assert!(text(&mut store, "gone-3").is_some());
 }
+
+#[test]
+fn a_sync_does_not_answer_for_one_that_is_under_way() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 1);
+    store.create_space(now(1), "default").unwrap();
+    store.flush().unwrap();
+    let ticket = store.sync_due().unwrap();
+    assert!(matches!(store.sync(), Err(WriteError::Log(LogError::SyncUnderWay))));
+    store.synced(ticket, crate::log::Disk::sync(&disk, ticket.file)).unwrap();
+    store.sync().unwrap();
+}
