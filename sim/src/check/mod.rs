@@ -5,7 +5,7 @@ pub(crate) mod facts;
 use std::fmt;
 use std::sync::Arc;
 
-use kdelta_engine::base::Hash;
+use kdelta_engine::base::{Hash, Rng};
 use kdelta_engine::log::CrashMode;
 
 use crate::draw::Stream;
@@ -67,9 +67,9 @@ impl World {
             return;
         }
         let first = facts::show(store, &space);
-        let image = Arc::new(seat.disk.snapshot());
-        image.faults(|faults| *faults = kdelta_engine::log::Faults::default());
-        image.crash(CrashMode::KeepAll, &mut kdelta_engine::base::Rng::new([0; 32]));
+        let image = Arc::new(seat.disk.fork());
+        image.heal();
+        image.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
         let now = seat_now();
         let again = seat.open(image, &self.options, [1; 32], now);
         let second = match again {
@@ -160,8 +160,9 @@ impl World {
         };
         let fail = |what: String| Broken::new("the fold of a disk is what is shown", what);
         let Some(seat) = self.seats.get(at) else { return Ok(()) };
-        let files = seat.disk.all_files().into_iter();
-        let files = files.filter_map(|file| Some((file, seat.disk.content(file)?))).collect();
+        let memory = seat.disk.memory();
+        let files = memory.all_files().into_iter();
+        let files = files.filter_map(|file| Some((file, memory.content(file)?))).collect();
         let image = oracle::read_image(&files);
         let image = image.map_err(|fault| fail(format!("the disk of seat {at}: {fault}")))?;
         let Some(store) = self.store(at) else { return Ok(()) };

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use kdelta_engine::base::Key;
+use kdelta_engine::base::{Key, Rng};
 use kdelta_engine::crdt::{Json, Op};
-use kdelta_engine::log::{CrashMode, MemoryDisk};
+use kdelta_engine::log::{CrashMode, Faults};
 use kdelta_engine::store::{KeyOp, Write, WriteError};
 
 use super::links::Shape;
 use super::seat::Request;
-use super::{Event, NS_PER_MS, World};
+use super::{Event, NS_PER_MS, SeatDisk, World};
 use crate::check::Broken;
+use crate::disk::SimDisk;
 use crate::draw::Stream;
 use crate::scenario::{Action, DiskFault, WorkOp};
 use crate::trace::{Short, What};
@@ -28,7 +29,7 @@ impl World {
             Action::Copy { seat, to } => self.copy(seat, to),
             Action::Save { seat } => self.save(seat),
             Action::Restore { seat } => self.restore(seat),
-            Action::Wipe { seat } => self.replace_disk(seat, Arc::new(MemoryDisk::new())),
+            Action::Wipe { seat } => self.replace_disk(seat, Arc::new(SimDisk::new())),
             Action::Disk { seat, fault } => self.hurt(seat, &fault),
             Action::Part { sides, ms } => self.bar(Shape::Sides(sides), ms),
             Action::OneWay { from, to, ms } => self.bar(Shape::OneWay(from, to), ms),
@@ -100,10 +101,8 @@ impl World {
         if to != self.seats.len() || self.options.absent.contains(&to) {
             return;
         }
-        let (key, disk) = (seat.key, Arc::new(seat.disk.snapshot()));
-        disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
         let mut draws = self.draws.of(Stream::Crash, (to as u64) << 32 | 1 << 31);
-        disk.crash(CrashMode::LoseAll, &mut draws.rng());
+        let (key, disk) = (seat.key, after_power_cut(&seat.disk, &mut draws.rng()));
         if !self.options.places {
             self.facts.may_fork(self.seats.get(of).map(|seat| seat.replica()));
         }
@@ -114,13 +113,11 @@ impl World {
 
     fn save(&mut self, at: usize) {
         let Some(seat) = self.seats.get_mut(at) else { return };
-        let disk = seat.disk.snapshot();
-        disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | 1 << 30);
-        disk.crash(CrashMode::LoseAll, &mut draws.rng());
+        let disk = after_power_cut(&seat.disk, &mut draws.rng());
         self.numbers += 1;
         let backup = self.numbers;
-        seat.backup = Some((backup, Arc::new(disk)));
+        seat.backup = Some((backup, disk));
         self.note(Some(at), What::BackedUp { backup });
     }
 
@@ -128,12 +125,12 @@ impl World {
         let backup = self.seats.get(at).and_then(|seat| seat.backup.clone());
         let Some((number, backup)) = backup else { return };
         self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
-        self.replace_disk(at, Arc::new(backup.snapshot()));
+        self.replace_disk(at, Arc::new(backup.copy()));
         self.note(Some(at), What::Restored { backup: number });
     }
 
     /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
-    fn replace_disk(&mut self, at: usize, disk: super::SeatDisk) {
+    fn replace_disk(&mut self, at: usize, disk: SeatDisk) {
         if self.seats.get(at).is_none_or(|seat| seat.node.is_none()) {
             return;
         }
@@ -167,29 +164,30 @@ impl World {
         let Some(seat) = self.seats.get_mut(at).filter(|seat| seat.node.is_some()) else { return };
         seat.disk_faults = true;
         let mut used = 0;
-        for file in seat.disk.all_files() {
-            used += seat.disk.content(file).map_or(0, |content| content.len() as u64);
+        let memory = seat.disk.memory();
+        for file in memory.all_files() {
+            used += memory.size(file).unwrap_or(0);
         }
         let relief_ms = match fault {
             DiskFault::SyncsFail(pass, fail) => {
-                seat.disk.faults(|f| (f.syncs_to_pass, f.syncs_to_fail) = (*pass, *fail));
+                memory.faults(|f| (f.syncs_to_pass, f.syncs_to_fail) = (*pass, *fail));
                 None
             }
             DiskFault::WritesFail(pass, fail) => {
-                seat.disk.faults(|f| (f.writes_to_pass, f.writes_to_fail) = (*pass, *fail));
+                memory.faults(|f| (f.writes_to_pass, f.writes_to_fail) = (*pass, *fail));
                 None
             }
             DiskFault::Full(bytes, ms) => {
-                seat.disk.faults(|f| f.space = Some(used + bytes));
+                memory.faults(|f| f.space = Some(used + bytes));
                 Some(*ms)
             }
             DiskFault::ReadOnly(ms) => {
-                seat.disk.faults(|f| f.read_only = true);
+                memory.faults(|f| f.read_only = true);
                 Some(*ms)
             }
             DiskFault::PowerOff(changes, mode, away_ms) => {
                 seat.failing = Some((*mode, *away_ms));
-                seat.disk.faults(|f| f.power_off_in = Some(*changes));
+                memory.faults(|f| f.power_off_in = Some(*changes));
                 None
             }
         };
@@ -202,7 +200,7 @@ impl World {
     /// A disk has room again, and takes writes.
     pub(super) fn relieve(&mut self, at: usize) {
         if let Some(seat) = self.seats.get(at) {
-            seat.disk.faults(|faults| (faults.space, faults.read_only) = (None, false));
+            seat.disk.memory().faults(|faults| (faults.space, faults.read_only) = (None, false));
         }
     }
 
@@ -217,7 +215,7 @@ impl World {
             seat.paused_until_ns = 0;
             seat.failing = None;
             seat.clock.set_right(now_ns);
-            seat.disk.faults(|faults| *faults = kdelta_engine::log::Faults::default());
+            seat.disk.memory().faults(|faults| *faults = Faults::default());
             let troubled = seat.node.as_ref().is_some_and(|n| n.store_ref().trouble().is_some());
             if troubled {
                 // Whoever runs it sees the disk's trouble and starts it again.
@@ -238,6 +236,16 @@ impl World {
             }
         }
     }
+}
+
+/// Copies a disk as it is found after a power cut: its good bytes, and none of its faults.
+fn after_power_cut(disk: &SimDisk, rng: &mut Rng) -> SeatDisk {
+    let image = disk.memory().snapshot();
+    image.faults(|faults| *faults = Faults::default());
+    image.crash(CrashMode::LoseAll, rng);
+    let copy = SimDisk::new();
+    copy.memory().take_over(&image);
+    Arc::new(copy)
 }
 
 /// Returns what a user's wish means to a store.

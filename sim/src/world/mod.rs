@@ -16,12 +16,13 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use kdelta_engine::base::{Now, SpaceId};
-use kdelta_engine::log::{MemoryDisk, SyncTicket};
+use kdelta_engine::log::SyncTicket;
 use kdelta_engine::node::{Input, LinkId, Node, Output};
 use kdelta_engine::store::Store;
 
 use crate::check::Broken;
 use crate::check::facts::Facts;
+use crate::disk::SimDisk;
 use crate::draw::Draws;
 use crate::scenario::{Options, Scenario, Step};
 use crate::trace::{Keep, Trace, What};
@@ -30,7 +31,7 @@ use links::{Barrier, Links};
 pub(crate) use seat::Seat;
 
 /// The disk of a seat.
-pub type SeatDisk = Arc<MemoryDisk>;
+pub type SeatDisk = Arc<SimDisk>;
 type SeatNode = Node<SeatDisk>;
 
 /// All that there is in a run.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kdelta_engine::base::{LogId, Now, ReplicaId, SpaceId};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::event::KeyPair;
-use kdelta_engine::log::{CrashMode, Disk, MemoryDisk, Position, SyncTicket};
+use kdelta_engine::log::{CrashMode, Disk, Position, SyncTicket};
 use kdelta_engine::node::{Config, Input, Node};
 use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
 
@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::links::address_of;
 use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
 use crate::check::{Broken, facts};
+use crate::disk::SimDisk;
 use crate::draw::{Source, Stream};
 use crate::scenario::{Topology, mode_name};
 use crate::trace::{Short, What};
@@ -36,7 +37,7 @@ pub(crate) struct Seat {
     /// The users who wait.
     pub(super) requests: VecDeque<Request>,
     /// The last backup, with its number.
-    pub(super) backup: Option<(u64, Arc<MemoryDisk>)>,
+    pub(super) backup: Option<(u64, SeatDisk)>,
     /// What the store's directory is, to the store: another one on another seat.
     place: u64,
     /// What comes when the disk's power is off: what is left, and for how long it is away.
@@ -106,7 +107,7 @@ impl Seat {
     pub(super) fn power_failed(&mut self) -> Option<(CrashMode, u64)> {
         let failing = self.failing?;
         let mut off = false;
-        self.disk.faults(|faults| off = faults.power_off_in == Some(0));
+        self.disk.memory().faults(|faults| off = faults.power_off_in == Some(0));
         if off {
             self.failing = None;
         }
@@ -138,7 +139,7 @@ impl World {
     /// [`Broken`] if a store cannot be made.
     pub fn found(&mut self) -> Result<(), Broken> {
         for seat in 0..self.options.replicas {
-            self.seat(seat, Arc::new(MemoryDisk::new()));
+            self.seat(seat, Arc::new(SimDisk::new()));
             if self.options.absent.contains(&seat) {
                 continue;
             }
