@@ -1,16 +1,19 @@
 //! What must hold, whatever happens.
 
 pub(crate) mod facts;
+mod rest;
 
 use std::fmt;
 use std::sync::Arc;
 
-use kdelta_engine::base::{Hash, Rng};
+use kdelta_engine::base::Rng;
 use kdelta_engine::log::CrashMode;
 
 use crate::draw::Stream;
 use crate::oracle;
-use crate::world::World;
+use crate::world::{Repair, World};
+
+use rest::Rest;
 
 /// A promise that was broken, and where it showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +45,14 @@ impl World {
         let told = self.facts.told.get(&at).cloned().unwrap_or_default();
         let Some(seat) = self.seats.get_mut(at) else { return };
         seat.seen.clear();
-        let life = seat.life;
+        let (life, seat_bad) = (seat.life, seat.disk.bad());
         let Some(store) = seat.node.as_mut().map(|node| node.store()) else { return };
         if !store.has_space(&space) {
             return;
         }
-        for tip in &told {
+        // What bad bytes hide is missed until they are repaired, and then looked for.
+        let hidden = store.damage().is_some() || !seat_bad.is_empty();
+        for tip in told.iter().filter(|_| !hidden) {
             if !facts::holds(store, &space, tip) {
                 let seen = format!(
                     "seat {at} lost {} of {} at {}; it holds {:?} of {} promised, damage {:?}",
@@ -92,25 +97,20 @@ impl World {
     /// [`Broken`], the first that is found.
     pub fn end(&mut self) -> Result<(), Broken> {
         self.heal();
-        let mut last = Vec::new();
+        let mut rest = Rest::default();
         // What was stamped far in the future is taken when its time has come.
         let ahead_ms = self.facts.latest_ms.saturating_sub(self.wall_ms());
         let heal_ms_max = HEAL_MS_MAX + ahead_ms;
         for _ in 0..heal_ms_max / HEAL_STEP_MS {
             self.run_for(HEAL_STEP_MS)?;
-            last = self.hashes();
-            if last.windows(2).all(|pair| pair.first() == pair.last()) && self.is_quiet() {
-                return self.check_end();
+            if self.is_at_rest(&mut rest) {
+                self.check_values()?;
+                self.check_end()?;
+                self.check_silence()?;
+                return self.check_disks();
             }
         }
-        Err(Broken::new("all end equal", self.why_not(&last)))
-    }
-
-    /// Returns what each replica holds and shows, by seat.
-    fn hashes(&mut self) -> Vec<Option<(Hash, Hash)>> {
-        let space = self.space;
-        let awake = self.awake();
-        awake.into_iter().map(|at| facts::show(self.store(at)?, &space)).collect()
+        Err(Broken::new("all end equal", self.why_not()))
     }
 
     /// Tells whether nobody waits for an answer.
@@ -118,13 +118,21 @@ impl World {
         self.seats.iter().all(|seat| seat.is_answered())
     }
 
-    fn why_not(&mut self, hashes: &[Option<(Hash, Hash)>]) -> String {
+    fn why_not(&mut self) -> String {
         let space = self.space;
         let mut out = format!("after {} s", HEAL_MS_MAX / 1000);
-        let awake = self.awake();
-        for (at, hash) in awake.into_iter().zip(hashes) {
-            let state = hash.map_or("nothing".to_owned(), |h| kdelta_engine::base::hex(&h.0[..4]));
+        for at in self.awake() {
+            if let Some(repair) = self.seats.get(at).map(|seat| &seat.repair)
+                && *repair != Repair::Whole
+            {
+                out.push_str(&format!("; seat {at} is not repaired: {repair:?}"));
+            }
             let Some(store) = self.store(at) else { continue };
+            let hash = store.state_hash(&space).ok().flatten();
+            let state = hash.map_or("nothing".to_owned(), |h| kdelta_engine::base::hex(&h[..4]));
+            if let Some(damage) = store.damage() {
+                out.push_str(&format!("; seat {at}: {damage}"));
+            }
             if let Err(error) = store.value_hash(&space) {
                 out.push_str(&format!("; seat {at}: {error}"));
             }

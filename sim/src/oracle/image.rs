@@ -142,8 +142,9 @@ struct Reader<'a> {
     files: &'a BTreeMap<FileId, Vec<u8>>,
     mark: Option<Mark>,
     known: Option<[u8; 16]>,
-    /// Place, end and hash of the segment before, as a header names it, if it is closed.
-    before: Option<(u64, u32, Option<[u8; 32]>)>,
+    /// Place, end and hash of the segment before, as a header names it, if it is closed. One that
+    /// was repaired ends elsewhere than the file that is named.
+    before: Option<(u64, Option<u32>, Option<[u8; 32]>)>,
 }
 
 impl<'a> Reader<'a> {
@@ -173,12 +174,13 @@ impl<'a> Reader<'a> {
                 && segment.sealed == (entry.state == State::Sealed)
                 && (!segment.sealed || file.len() == entry.end)
                 && segment.records.len() as u64 == entry.records
-                && sha(&[bytes]) == entry.sha;
+                && (sha(&[bytes]) == entry.sha || (!segment.sealed && entry.sha == [0; 32]));
             if !fits {
                 return Err(fault(id, segment.end, "the manifest says otherwise of the segment"));
             }
         }
         let end = u32::try_from(entry.end).unwrap_or(u32::MAX);
+        let end = entry.former.is_none().then_some(end);
         self.before = Some((place, end, closed.then_some(entry.former.unwrap_or(entry.sha))));
         Ok((id, segment))
     }
@@ -202,7 +204,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let [place, ..] = header.name;
-        self.before = Some((place, 0, None));
+        self.before = Some((place, None, None));
         Ok(Some((id, segment)))
     }
 
@@ -231,7 +233,8 @@ impl<'a> Reader<'a> {
             None => place == 0,
             Some((_, _, None)) => false,
             Some((last, at, Some(was))) => {
-                (place, end) == (last, at) && (hash == was || hash == [0; 32])
+                let ends = at.is_none_or(|at| at == end);
+                place == last && ends && (hash == was || hash == [0; 32])
             }
         }
     }

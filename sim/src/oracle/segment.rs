@@ -214,3 +214,25 @@ fn mark_beyond(file: &[u8], seed: u32, from: usize) -> usize {
     }
     mark
 }
+
+/// Where things lie in a segment that is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// Its place in the log.
+    pub(crate) place: u64,
+    /// Whether it ends in a seal.
+    pub(crate) sealed: bool,
+    /// Bytes below this were durable, by what it says itself.
+    pub(crate) mark: u64,
+    /// The records that name logs.
+    pub(crate) names: Vec<std::ops::Range<u64>>,
+}
+
+/// Reads where things lie in a segment; none if it is no good one.
+pub(crate) fn outline(file: &[u8]) -> Option<Outline> {
+    let found = read(file, 0).ok()?;
+    let [place, ..] = found.header.name;
+    let names = found.records.iter().filter(|record| record.kind == 0x10);
+    let names = names.map(|record| record.offset as u64..record.end as u64).collect();
+    Some(Outline { place, sealed: found.sealed, mark: found.mark as u64, names })
+}

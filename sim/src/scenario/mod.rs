@@ -13,6 +13,9 @@ pub(crate) use text::mode_name;
 
 use kdelta_engine::log::CrashMode;
 
+use crate::byzantine::Attack;
+use crate::disk::{Fault, Row};
+
 /// A run before it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
@@ -142,6 +145,17 @@ pub enum Action {
         /// What.
         fault: DiskFault,
     },
+    /// A hostile peer comes, connects to some for a time, and is gone.
+    Hostile {
+        /// Where it sits.
+        to: usize,
+        /// How it attacks.
+        attack: Attack,
+        /// For how long, in milliseconds.
+        ms: u64,
+        /// Whom.
+        seats: Vec<usize>,
+    },
     /// Only those with equal letters reach each other for a time.
     Part {
         /// For each seat its side.
@@ -233,6 +247,11 @@ pub enum DiskFault {
     ReadOnly(u64),
     /// The power fails after so many more changes; the replica is away for so many milliseconds.
     PowerOff(u64, CrashMode, u64),
+    /// A fault of that row is drawn for the disk as it is, from that number. None is if nothing
+    /// may be hit: the last good copy is spared.
+    Drawn(Row, u64),
+    /// This very fault, whatever it hits.
+    Media(Fault),
 }
 
 impl Action {
@@ -250,6 +269,7 @@ impl Action {
             | Self::Jump { seat, .. }
             | Self::Drift { seat, .. } => vec![*seat],
             Self::Copy { seat, to } => vec![*seat, *to],
+            Self::Hostile { to, seats, .. } => [&[*to], seats.as_slice()].concat(),
             Self::OneWay { from, to, .. } | Self::Clog { from, to, .. } => vec![*from, *to],
             Self::Reset { a, b } => vec![*a, *b],
             Self::Part { .. } => Vec::new(),

@@ -7,6 +7,8 @@
 use kdelta_engine::log::CrashMode;
 
 use super::{Action, DiskFault, LinkOptions, Options, Scenario, Step, Topology, WorkOp};
+use crate::byzantine::Attack;
+use crate::disk::Row;
 use crate::draw::{Draws, Source, Stream};
 
 /// What can go wrong in a scenario.
@@ -23,9 +25,12 @@ enum Class {
     Reset,
     Pause,
     Clock,
+    Media,
+    Slow,
+    Hostile,
 }
 
-const CLASSES: [Class; 11] = [
+const CLASSES: [Class; 14] = [
     Class::Crash,
     Class::Stop,
     Class::Copy,
@@ -37,6 +42,9 @@ const CLASSES: [Class; 11] = [
     Class::Reset,
     Class::Pause,
     Class::Clock,
+    Class::Media,
+    Class::Slow,
+    Class::Hostile,
 ];
 
 impl Scenario {
@@ -54,8 +62,8 @@ impl Scenario {
         for class in on {
             for _ in 0..swarm.skewed(8) {
                 let at_ms = fault.below(options.trouble_ms);
-                let copies = steps.iter().filter(|s| matches!(s.action, Action::Copy { .. }));
-                let next_seat = options.replicas + copies.count();
+                let more = steps.iter().filter(|step| takes_a_seat(&step.action));
+                let next_seat = options.replicas + more.count();
                 let actions = one(class, &mut fault, &options, next_seat, sleepy);
                 steps.extend(actions.into_iter().map(|(after_ms, action)| {
                     let at_ms = at_ms + after_ms;
@@ -64,8 +72,20 @@ impl Scenario {
             }
         }
         steps.sort_by_key(|step| step.at_ms);
+        // Seats are taken in order of time.
+        let mut next_seat = options.replicas;
+        for step in &mut steps {
+            if let Action::Copy { to, .. } | Action::Hostile { to, .. } = &mut step.action {
+                *to = next_seat;
+                next_seat += 1;
+            }
+        }
         Self { seed, options, steps }
     }
+}
+
+fn takes_a_seat(action: &Action) -> bool {
+    matches!(action, Action::Copy { .. } | Action::Hostile { .. })
 }
 
 fn options(swarm: &mut Source, calm: bool) -> Options {
@@ -205,6 +225,16 @@ fn one(
         Class::Clock if fault.below(2) == 0 => {
             Action::Drift { seat, ppm: i32::try_from(fault.below(1_000)).unwrap_or(0) - 500 }
         }
+        Class::Media => {
+            let rows = [Row::D8, Row::D9, Row::D9, Row::D10, Row::D11, Row::D12, Row::D14];
+            let row = rows.get(fault.index(rows.len())).copied().unwrap_or(Row::D9);
+            Action::Disk { seat, fault: DiskFault::Drawn(row, fault.below(1 << 32)) }
+        }
+        Class::Slow => {
+            Action::Disk { seat, fault: DiskFault::Drawn(Row::D17, fault.below(1 << 32)) }
+        }
+        Class::Hostile if next_seat >= options.replicas + 3 => Action::Reset { a: seat, b: other },
+        Class::Hostile => hostile(fault, options, next_seat, ms),
         Class::Clock => {
             let reach = if fault.below(4) == 0 { 7_200_000 } else { 120_000 };
             let ms = i64::try_from(fault.below(2 * reach)).unwrap_or(0);
@@ -212,6 +242,21 @@ fn one(
         }
     };
     vec![(0, action)]
+}
+
+/// Draws a hostile peer and whom it attacks. Where links are narrow it comes without masses: what
+/// it brings would take longer to pass on than everything else.
+fn hostile(fault: &mut Source, options: &Options, to: usize, ms: u64) -> Action {
+    use Attack::{Endless, HugeCommits, Sybil};
+    let narrow = options.link.bytes_per_s > 0;
+    let fits = |attack: &Attack| !narrow || !matches!(attack, Endless | HugeCommits | Sybil);
+    let attacks: Vec<Attack> = Attack::ALL.into_iter().filter(fits).collect();
+    let attack = attacks.get(fault.index(attacks.len())).copied().unwrap_or(Attack::Silent);
+    let mut seats: Vec<usize> =
+        (0..1 + fault.below(3)).map(|_| fault.index(options.replicas)).collect();
+    seats.sort_unstable();
+    seats.dedup();
+    Action::Hostile { to, attack, ms: 1_000 + ms, seats }
 }
 
 /// Draws who is parted from whom: any sides, two sides, or one alone.

@@ -17,6 +17,7 @@ use std::str::{FromStr, SplitWhitespace};
 use kdelta_engine::log::CrashMode;
 
 use super::{Action, DiskFault, LinkOptions, Options, SEATS_MAX, Scenario, Step, Topology, WorkOp};
+use crate::disk::Row;
 
 /// Why a text is no scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +193,10 @@ impl fmt::Display for Action {
             Self::Restore { seat } => write!(f, "restore {seat}"),
             Self::Wipe { seat } => write!(f, "wipe {seat}"),
             Self::Disk { seat, fault } => write!(f, "disk {seat} {fault}"),
+            Self::Hostile { to, attack, ms, seats } => {
+                write!(f, "hostile {to} {attack} {ms}")?;
+                seats.iter().try_for_each(|seat| write!(f, " {seat}"))
+            }
             Self::Part { sides, ms } => {
                 f.write_str("part ")?;
                 sides.iter().try_for_each(|side| f.write_char(char::from(b'a' + side % 26)))?;
@@ -233,6 +238,8 @@ impl fmt::Display for DiskFault {
             Self::PowerOff(changes, mode, ms) => {
                 write!(f, "power-off {changes} {} {ms}", mode_name(*mode))
             }
+            Self::Drawn(row, number) => write!(f, "drawn {row:?} {number}"),
+            Self::Media(fault) => write!(f, "media {fault}"),
         }
     }
 }
@@ -255,6 +262,11 @@ pub(crate) fn mode_name(mode: CrashMode) -> String {
 fn mode_named(name: &str) -> Result<CrashMode, String> {
     let known = CrashMode::ALL.into_iter().find(|mode| mode_name(*mode) == name);
     known.ok_or_else(|| format!("no crash mode is called `{name}`"))
+}
+
+fn row_named(name: &str) -> Result<Row, String> {
+    let known = Row::ALL.into_iter().find(|row| format!("{row:?}") == name);
+    known.ok_or_else(|| format!("no row of faults is called `{name}`"))
 }
 
 /// The words of a line that are left.
@@ -308,6 +320,15 @@ impl<'a> Words<'a> {
             "restore" => Action::Restore { seat: self.seat()? },
             "wipe" => Action::Wipe { seat: self.seat()? },
             "disk" => Action::Disk { seat: self.seat()?, fault: self.disk_fault()? },
+            "hostile" => {
+                let (to, attack) = (self.seat()?, self.word()?);
+                let attack = attack.parse().map_err(|error| format!("{error}"))?;
+                let (ms, mut seats) = (self.number()?, Vec::new());
+                while let Some(word) = self.0.next() {
+                    seats.push(Words(word.split_whitespace()).seat()?);
+                }
+                Action::Hostile { to, attack, ms, seats }
+            }
             "part" => {
                 let sides = self.word()?.bytes().map(|side| side.wrapping_sub(b'a')).collect();
                 Action::Part { sides, ms: self.number()? }
@@ -348,6 +369,12 @@ impl<'a> Words<'a> {
             "power-off" => {
                 DiskFault::PowerOff(self.number()?, mode_named(self.word()?)?, self.number()?)
             }
+            "drawn" => DiskFault::Drawn(row_named(self.word()?)?, self.number()?),
+            "media" => {
+                let words: Vec<&str> = self.0.by_ref().collect();
+                let fault = words.join(" ").parse();
+                DiskFault::Media(fault.map_err(|error| format!("{error}"))?)
+            }
             other => return Err(format!("no fault of a disk is called `{other}`")),
         })
     }
@@ -368,10 +395,24 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_of_the_medium_and_a_hostile_peer_are_written_as_they_are_read() {
+        let lines = "at 5 hostile 4 bad-hash 900 0 2\n\
+            at 6 disk 1 media flip file=log/0000000000000001.seg bit=99\n\
+            at 7 disk 1 drawn D9 12\n";
+        let scenario = Scenario::parse(&format!("{MAGIC}\n{lines}")).unwrap();
+        assert!(scenario.to_string().ends_with(lines), "{scenario}");
+    }
+
+    #[test]
     fn a_wrong_line_is_named() {
         let text = format!("# why\n{MAGIC}\nseed 1\nat 5 write 1 frob 2\n");
         let error = Scenario::parse(&text).unwrap_err();
         assert_eq!(error.to_string(), "line 4: no op is called `frob`");
+        for line in ["at 1 hostile 4 rude 5 0", "at 1 disk 0 drawn D99 1", "at 1 disk 0 media rot"]
+        {
+            let text = format!("{MAGIC}\n{line}");
+            assert_eq!(Scenario::parse(&text).unwrap_err().line, 2, "{line}");
+        }
         for line in ["seed", "seed x", "seed 1 2", "at 1 crash 0 hard 1", "absent 900", "huh"] {
             let text = format!("{MAGIC}\n{line}");
             assert_eq!(Scenario::parse(&text).unwrap_err().line, 2, "{line}");

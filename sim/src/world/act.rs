@@ -11,7 +11,7 @@ use super::links::Shape;
 use super::seat::Request;
 use super::{Event, NS_PER_MS, SeatDisk, World};
 use crate::check::Broken;
-use crate::disk::SimDisk;
+use crate::disk::{Fault, Row, SimDisk};
 use crate::draw::Stream;
 use crate::scenario::{Action, DiskFault, WorkOp};
 use crate::trace::{Short, What};
@@ -27,6 +27,7 @@ impl World {
             Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
             Action::Stop { seat, away_ms } => self.stop(seat, away_ms),
             Action::Copy { seat, to } => self.copy(seat, to),
+            Action::Hostile { to, attack, ms, seats } => self.seat_enemy(to, attack, ms, &seats),
             Action::Save { seat } => self.save(seat),
             Action::Restore { seat } => self.restore(seat),
             Action::Wipe { seat } => self.replace_disk(seat, Arc::new(SimDisk::new())),
@@ -98,7 +99,8 @@ impl World {
     fn copy(&mut self, of: usize, to: usize) {
         let Some(seat) = self.seats.get(of) else { return };
         // A copy is taken as a disk is found after a power cut; it sits on the next free seat.
-        if to != self.seats.len() || self.options.absent.contains(&to) {
+        let free = to == self.seats.len() && !self.options.absent.contains(&to);
+        if !free || seat.enemy.is_some() {
             return;
         }
         let mut draws = self.draws.of(Stream::Crash, (to as u64) << 32 | 1 << 31);
@@ -131,7 +133,8 @@ impl World {
 
     /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
     fn replace_disk(&mut self, at: usize, disk: SeatDisk) {
-        if self.seats.get(at).is_none_or(|seat| seat.node.is_none()) {
+        let asleep = self.seats.get(at).is_none_or(|seat| seat.node.is_none());
+        if asleep || self.others_are_sick(at) {
             return;
         }
         self.excuse(at);
@@ -145,16 +148,15 @@ impl World {
     }
 
     /// Takes back what was promised at a seat, except what others hold durably.
-    fn excuse(&mut self, at: usize) {
+    pub(super) fn excuse(&mut self, at: usize) {
         let space = self.space;
         let mut told = self.facts.told.remove(&at).unwrap_or_default();
         told.extend(self.facts.told.remove(&usize::MAX).unwrap_or_default());
-        let others: Vec<usize> = self.awake().into_iter().filter(|other| *other != at).collect();
+        let others: Vec<usize> = self.keepers().filter(|other| *other != at).collect();
         told.retain(|tip| {
             others.iter().any(|other| {
                 let Some(store) = self.store(*other) else { return false };
-                let durable = store.durable() == store.written();
-                durable && store.id_at(&space, &tip.log, tip.seq) == Some(tip.id)
+                store.id_at(&space, &tip.log, tip.seq) == Some(tip.id)
             })
         });
         self.facts.told.entry(usize::MAX).or_default().extend(told);
@@ -162,7 +164,8 @@ impl World {
 
     fn hurt(&mut self, at: usize, fault: &DiskFault) {
         let Some(seat) = self.seats.get_mut(at).filter(|seat| seat.node.is_some()) else { return };
-        seat.disk_faults = true;
+        let drawn = matches!(fault, DiskFault::Drawn(..) | DiskFault::Media(..));
+        seat.disk_faults |= !drawn;
         let mut used = 0;
         let memory = seat.disk.memory();
         for file in memory.all_files() {
@@ -190,11 +193,35 @@ impl World {
                 memory.faults(|f| f.power_off_in = Some(*changes));
                 None
             }
+            DiskFault::Drawn(row, number) => return self.hurt_by_chance(at, *row, *number),
+            DiskFault::Media(fault) => return self.inject(at, fault.clone()),
         };
         self.note(Some(at), What::FaultInjected { fault: fault.to_string().into() });
         if let Some(ms) = relief_ms {
             self.queue.put(self.now_ns + ms * NS_PER_MS, Event::Relief { seat: at });
         }
+    }
+
+    fn hurt_by_chance(&mut self, at: usize, row: Row, number: u64) {
+        if let Some(fault) = self.draw_fault(at, row, number) {
+            self.inject(at, fault);
+        }
+        // What rots later may rot to what is here now.
+        if let Some(seat) = self.seats.get(at) {
+            seat.disk.inject(Fault::Save { slot: 0 });
+        }
+    }
+
+    fn inject(&mut self, at: usize, fault: Fault) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        // What restarts a store is another step's business.
+        if fault.restarts() {
+            return;
+        }
+        seat.disk_faults = true;
+        let text = fault.to_string().into();
+        seat.disk.inject(fault);
+        self.note(Some(at), What::FaultInjected { fault: text });
     }
 
     /// A disk has room again, and takes writes.
@@ -213,9 +240,17 @@ impl World {
             let now_ns = self.now_ns;
             let Some(seat) = self.seats.get_mut(at) else { continue };
             seat.paused_until_ns = 0;
+            self.queue.put(now_ns, Event::Resume { seat: at });
+            let Some(seat) = self.seats.get_mut(at) else { continue };
             seat.failing = None;
             seat.clock.set_right(now_ns);
             seat.disk.memory().faults(|faults| *faults = Faults::default());
+            self.calm(at);
+            let Some(seat) = self.seats.get_mut(at) else { continue };
+            if seat.enemy.is_some() {
+                self.hang_up(at, 1);
+                continue;
+            }
             let troubled = seat.node.as_ref().is_some_and(|n| n.store_ref().trouble().is_some());
             if troubled {
                 // Whoever runs it sees the disk's trouble and starts it again.

@@ -103,6 +103,17 @@ impl Links {
         Some((seat, far))
     }
 
+    /// Returns how many connections there are.
+    pub(super) fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Returns the seat at the far end of a connection.
+    pub(super) fn far_end(&self, link: LinkId, seat: usize) -> Option<usize> {
+        let [a, b] = self.links.get(&link)?.ends;
+        Some(if a == seat { b } else { a })
+    }
+
     /// Returns the connections that touch a seat, each with the far side's number.
     fn of(&self, seat: usize) -> Vec<(LinkId, usize)> {
         let mut found = Vec::new();
@@ -133,7 +144,7 @@ impl World {
         held.filter(|b| b.shape.holds_up(from, to)).map(|b| b.until_ns).max()
     }
 
-    fn cut_off(&self, a: usize, b: usize) -> bool {
+    pub(super) fn cut_off(&self, a: usize, b: usize) -> bool {
         let live = self.barriers.iter().filter(|x| x.until_ns > self.now_ns && x.shape.cuts());
         live.into_iter().any(|x| x.shape.holds_up(a, b) || x.shape.holds_up(b, a))
     }
@@ -195,6 +206,11 @@ impl World {
         self.numbers += 1;
         let number = self.numbers;
         let (kind, content) = (frame_name(&bytes), trace::hash(&bytes));
+        if let Some(heard) = &mut self.heard {
+            heard.messages += 1;
+            heard.bytes += bytes.len() as u64;
+            heard.commits += u64::from(matches!(kind, "Want" | "Chunk" | "Push" | "Proof"));
+        }
         let sent = What::Sent { number, to, kind, bytes: bytes.len() as u64, content };
         self.note(Some(from), sent);
         let message = Message { number, from, again: false };
@@ -307,6 +323,11 @@ impl World {
                 self.input(end, Input::Connected { link: id, peer, outgoing });
             }
         }
+    }
+
+    /// Returns how many connections touch a seat.
+    pub(super) fn link_count(&self, seat: usize) -> usize {
+        self.links.of(seat).len()
     }
 
     /// Tells whether two seats have a connection.

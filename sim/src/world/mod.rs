@@ -8,7 +8,9 @@
 
 mod act;
 mod clock;
+mod hostile;
 mod links;
+mod media;
 mod seat;
 
 use std::cmp::Reverse;
@@ -16,9 +18,10 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use kdelta_engine::base::{Now, SpaceId};
-use kdelta_engine::log::SyncTicket;
+use kdelta_engine::log::{FileId, SyncTicket};
 use kdelta_engine::node::{Input, LinkId, Node, Output};
 use kdelta_engine::store::Store;
+use kdelta_engine::sync::Code;
 
 use crate::check::Broken;
 use crate::check::facts::Facts;
@@ -28,6 +31,7 @@ use crate::scenario::{Options, Scenario, Step};
 use crate::trace::{Keep, Trace, What};
 
 use links::{Barrier, Links};
+pub(crate) use media::Repair;
 pub(crate) use seat::Seat;
 
 /// The disk of a seat.
@@ -51,6 +55,10 @@ pub struct World {
     numbers: u64,
     /// Whether everything is mended and nothing goes wrong any more.
     healed: bool,
+    /// Whether links keep QUIC's promises, so that honest peers have nothing to blame.
+    mangles: bool,
+    /// What is sent, while somebody listens.
+    heard: Option<Heard>,
 }
 
 /// What is still to happen.
@@ -73,7 +81,23 @@ enum Event {
     Mark { seat: usize, life: u32 },
     Start { seat: usize, life: u32 },
     Relief { seat: usize },
+    Verify { seat: usize },
+    Enemy { seat: usize },
+    Resume { seat: usize },
     Lifted { what: What },
+}
+
+/// What was sent since somebody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Heard {
+    /// Messages of all kinds.
+    pub(crate) messages: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Messages that have commits, ask for some, or take them.
+    pub(crate) commits: u64,
+    /// How many connections there are.
+    pub(crate) links: u64,
 }
 
 /// Which message arrives, from where, and whether it did before.
@@ -124,6 +148,8 @@ impl World {
             trace: Trace::new(keep),
             numbers: 0,
             healed: false,
+            heard: None,
+            mangles: scenario.options.link.mangle_ppm > 0,
         };
         for step in &scenario.steps {
             world.queue.put(step.at_ms * NS_PER_MS, Event::Step(Box::new(step.clone())));
@@ -186,9 +212,35 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if let Some(until_ns) = self.paused(&event) {
-            return self.queue.put(until_ns, event);
+        match self.waiter(&event) {
+            Some(at) => self.hold(at, event),
+            None => self.happen_now(event),
         }
+    }
+
+    /// Keeps what a replica that hangs cannot take yet: it comes in order once it goes on.
+    fn hold(&mut self, at: usize, event: Event) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        if seat.held.is_empty() {
+            self.queue.put(seat.paused_until_ns.max(self.now_ns), Event::Resume { seat: at });
+        }
+        seat.held.push_back(event);
+    }
+
+    /// A replica that hung goes on with what came meanwhile, unless it hangs again.
+    fn resume(&mut self, at: usize) {
+        loop {
+            let now_ns = self.now_ns;
+            let Some(seat) = self.seats.get_mut(at) else { return };
+            if seat.paused_until_ns > now_ns && !seat.held.is_empty() {
+                return self.queue.put(seat.paused_until_ns, Event::Resume { seat: at });
+            }
+            let Some(event) = seat.held.pop_front() else { return };
+            self.happen_now(event);
+        }
+    }
+
+    fn happen_now(&mut self, event: Event) {
         match event {
             Event::Step(step) => self.act(step.action),
             Event::Deliver { link, side, message, bytes } => {
@@ -230,12 +282,16 @@ impl World {
                 }
             }
             Event::Relief { seat } => self.relieve(seat),
+            Event::Verify { seat } => self.verify(seat),
+            Event::Enemy { seat } => self.enemy_acts(seat),
+            Event::Resume { seat } => self.resume(seat),
             Event::Lifted { what } => self.note(None, what),
         }
     }
 
-    /// Returns until when the replica hangs that an event is for, if it does.
-    fn paused(&self, event: &Event) -> Option<u64> {
+    /// Returns the replica that an event is for and that hangs, or has not taken all that came
+    /// while it did.
+    fn waiter(&self, event: &Event) -> Option<usize> {
         let seat = match event {
             Event::Deliver { link, side, .. } | Event::Closed { link, side } => {
                 self.links.end(*link, *side)?
@@ -244,15 +300,22 @@ impl World {
                 *seat
             }
             Event::Dialed { from, .. } => *from,
-            Event::Step(_) | Event::Start { .. } | Event::Relief { .. } | Event::Lifted { .. } => {
-                return None;
-            }
+            Event::Step(_)
+            | Event::Start { .. }
+            | Event::Relief { .. }
+            | Event::Verify { .. }
+            | Event::Enemy { .. }
+            | Event::Resume { .. }
+            | Event::Lifted { .. } => return None,
         };
-        let until = self.seats.get(seat)?.paused_until_ns;
-        (until > self.now_ns).then_some(until)
+        let of = self.seats.get(seat)?;
+        (of.paused_until_ns > self.now_ns || !of.held.is_empty()).then_some(seat)
     }
 
     fn input(&mut self, at: usize, input: Input) {
+        if self.seats.get(at).is_some_and(|seat| seat.enemy.is_some()) {
+            return self.enemy_input(at, input);
+        }
         let now = self.now(at);
         if let Some(node) = self.seats.get_mut(at).and_then(|seat| seat.node.as_mut()) {
             node.handle(now, input);
@@ -277,11 +340,14 @@ impl World {
                         seat.tick_ns = wake_ns;
                         self.queue.put(wake_ns, Event::Tick { seat: at, life });
                     }
+                    self.hang(at);
                     return self.answer(at);
                 }
                 Output::Sync(ticket) => {
                     let [least, most] = self.options.sync_us;
-                    let delay_ns = seat.disk_draws.between(least, most.max(least)) * NS_PER_US;
+                    let slow_us = sync_delay_us(&seat.disk, ticket.file);
+                    let drawn_us = seat.disk_draws.between(least, most.max(least));
+                    let delay_ns = (drawn_us + slow_us) * NS_PER_US;
                     self.numbers += 1;
                     let sync = self.numbers;
                     let event = Event::Synced { seat: at, life, sync, ticket };
@@ -289,10 +355,45 @@ impl World {
                     self.note(Some(at), What::SyncBegun { sync });
                 }
                 Output::Send { link, bytes } => self.post(link, at, bytes),
-                Output::Close { link, .. } => self.close_after_all(link),
+                Output::Close { link, code, text } => {
+                    self.check_blame(at, link, code, &text);
+                    self.close_after_all(link);
+                }
                 Output::Dial { peer, addresses } => self.dial(at, peer.0, &addresses),
-                Output::Admit { .. } | Output::JobDone { .. } => {}
+                Output::JobDone { job, report } => self.job_done(at, job, &report),
+                Output::Admit { .. } => {}
             }
+        }
+    }
+
+    /// Counts what is sent from now on.
+    pub(crate) fn listen(&mut self) {
+        self.heard = Some(Heard::default());
+    }
+
+    /// Returns what was sent since somebody listens.
+    pub(crate) fn heard(&mut self) -> Heard {
+        let links = self.links.count() as u64;
+        Heard { links, ..self.heard.take().unwrap_or_default() }
+    }
+
+    /// What a replica asked its disk for took its time: it hangs until then.
+    fn hang(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let delay = seat.disk.take_delay();
+        let us = if delay.stuck { delay.us.max(STUCK_US) } else { delay.us };
+        if us > 0 && !self.healed {
+            seat.paused_until_ns = seat.paused_until_ns.max(self.now_ns + us * NS_PER_US);
+        }
+    }
+
+    /// Checks that no honest peer is sent away for what it said.
+    fn check_blame(&mut self, at: usize, link: LinkId, code: Code, text: &str) {
+        let Some(far) = self.links.far_end(link, at) else { return };
+        let honest = self.seats.get(far).is_some_and(|seat| seat.enemy.is_none());
+        if code == Code::PROTOCOL && honest && !self.mangles {
+            let seen = format!("seat {at} sends seat {far} away: {text}");
+            self.facts.broken = Some(Broken::new("honest peers blame no honest ones", seen));
         }
     }
 
@@ -302,7 +403,15 @@ impl World {
     }
 }
 
+/// How much longer than usual the next sync of a file takes. What is stuck is stuck for a while.
+fn sync_delay_us(disk: &SimDisk, file: FileId) -> u64 {
+    let delay = disk.sync_delay(file);
+    if delay.stuck { delay.us.max(STUCK_US) } else { delay.us }
+}
+
 pub(crate) const NS_PER_MS: u64 = 1_000_000;
 const NS_PER_US: u64 = 1_000;
+/// How long an operation hangs that does not return, in microseconds.
+const STUCK_US: u64 = 30_000_000;
 /// More events than that in one go is a world that never rests.
 const EVENTS_MAX: u64 = 20_000_000;

@@ -12,7 +12,9 @@ use kdelta_engine::node::{Config, Input, Node};
 use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
 
 use super::clock::Clock;
+use super::hostile::Enemy;
 use super::links::address_of;
+use super::media::Repair;
 use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
 use crate::check::{Broken, facts};
 use crate::disk::SimDisk;
@@ -33,6 +35,8 @@ pub(crate) struct Seat {
     /// When it is ticked next, in the world's time.
     pub(super) tick_ns: u64,
     pub(super) paused_until_ns: u64,
+    /// What came while it hung, in order.
+    pub(super) held: VecDeque<Event>,
     pub(super) disk_draws: Source,
     /// The users who wait.
     pub(super) requests: VecDeque<Request>,
@@ -53,6 +57,10 @@ pub(crate) struct Seat {
     marking: bool,
     /// How often the powers of this disk failed: names its draws.
     falls: u64,
+    /// How far it is with being made whole.
+    pub(crate) repair: Repair,
+    /// The hostile peer that sits here in a replica's place.
+    pub(crate) enemy: Option<Box<Enemy>>,
 }
 
 /// A user who waits until what was written is durable.
@@ -72,6 +80,7 @@ impl Seat {
             clock: Clock::default(),
             tick_ns: u64::MAX,
             paused_until_ns: 0,
+            held: VecDeque::new(),
             disk_draws: draws,
             requests: VecDeque::new(),
             backup: None,
@@ -83,17 +92,19 @@ impl Seat {
             last_write_ns: 0,
             marking: false,
             falls: 0,
+            repair: Repair::default(),
+            enemy: None,
         }
     }
 
-    /// Tells whether nobody waits for an answer here.
+    /// Tells whether nobody waits for an answer here, and nothing is to be mended.
     pub(crate) fn is_answered(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.is_empty() && self.repair == Repair::Whole
     }
 
     /// Returns who runs here.
     pub(crate) fn replica(&self) -> ReplicaId {
-        self.pair().id()
+        self.enemy.as_ref().map_or_else(|| self.pair().id(), |enemy| enemy.peer.replica())
     }
 
     fn pair(&self) -> KeyPair {
@@ -112,6 +123,15 @@ impl Seat {
             self.failing = None;
         }
         off.then_some(failing)
+    }
+
+    /// Takes the sync out of what came while it hung.
+    fn take_held_sync(&mut self, at: usize) -> Option<(u64, SyncTicket)> {
+        let found = self.held.iter().position(|event| is_sync(Some(event), at, self.life))?;
+        match self.held.remove(found) {
+            Some(Event::Synced { sync, ticket, .. }) => Some((sync, ticket)),
+            _ => None,
+        }
     }
 
     /// Opens the store on this seat's disk.
@@ -213,6 +233,7 @@ impl World {
         };
         let others = (0..count).filter(|other| *other != at && knows(*other));
         let others = others.filter_map(|other| Some((self.seats.get(other)?, address_of(other))));
+        let others = others.filter(|(seat, _)| seat.enemy.is_none());
         let others = others.map(|(seat, address)| (seat.replica(), address));
         others.filter(|(replica, _)| Some(*replica) != own).collect()
     }
@@ -220,6 +241,7 @@ impl World {
     /// Starts the replica of a seat. A store that cannot be opened is tried again later if its disk
     /// is at fault, and a broken promise if it is not.
     pub(super) fn start(&mut self, at: usize) {
+        self.doubt_reads(at);
         let now = self.now(at);
         let Some(seat) = self.seats.get_mut(at) else { return };
         seat.life += 1;
@@ -230,12 +252,14 @@ impl World {
             Ok(store) => {
                 let agent = "kdelta-sim".to_owned();
                 let config = Config { open: true, keep_connected: true, agent };
+                seat.disk.recovered();
                 seat.node = Some(Node::new(store, config, draws.rng(), now));
                 seat.tick_ns = u64::MAX;
                 self.note(Some(at), What::Restarted);
                 self.settle_in(at);
                 self.check_start(at);
                 self.input(at, Input::Tick);
+                self.repair_anew(at);
             }
             Err(error) if faults => {
                 self.note(Some(at), What::Note { text: format!("does not start: {error}").into() });
@@ -250,10 +274,12 @@ impl World {
 
     /// A replica falls: what its disk had not synced is left as the mode says.
     pub(super) fn fall(&mut self, at: usize, mode: CrashMode, away_ms: u64) {
-        let Some(seat) = self.seats.get_mut(at) else { return };
-        if seat.node.take().is_none() {
+        if self.seats.get(at).is_none_or(|seat| seat.node.is_none()) {
             return;
         }
+        self.doubt(at);
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        seat.node = None;
         seat.failing = None;
         seat.requests.clear();
         seat.falls += 1;
@@ -294,6 +320,7 @@ impl World {
         self.hang_up(at, 1);
         if self.seats.get_mut(at).and_then(Seat::power_failed).is_some() {
             // The power failed while it was closing.
+            self.doubt(at);
             if let Some(seat) = self.seats.get_mut(at) {
                 seat.falls += 1;
                 let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
@@ -310,10 +337,11 @@ impl World {
     }
 
     /// Waits for the sync that is under way, as a host does before it closes a store.
-    fn finish_sync(&mut self, at: usize) {
+    pub(super) fn finish_sync(&mut self, at: usize) {
         let life = self.seats.get(at).map_or(0, |seat| seat.life);
         for _ in 0..SYNCS_MAX {
-            match self.queue.take_sync(at, life) {
+            let held = self.seats.get_mut(at).and_then(|seat| seat.take_held_sync(at));
+            match held.or_else(|| self.queue.take_sync(at, life)) {
                 Some((sync, ticket)) => self.synced(at, life, sync, ticket),
                 None => return,
             }

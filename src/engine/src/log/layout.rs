@@ -45,6 +45,14 @@ pub(super) struct Candidate {
     pub(super) listed: bool,
 }
 
+/// Tells whether manifest or mark are damaged on disk, or missing.
+pub(super) fn lists_are_damaged<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<bool, OpenError> {
+    let mut damage = Vec::new();
+    let mark = load_mark(disk, store, &mut damage)?;
+    load_manifest(disk, store, mark.as_ref(), &mut damage)?;
+    Ok(!damage.is_empty())
+}
+
 impl Layout {
     /// Reads manifest, mark, the list of files, and the headers of those that are not closed.
     pub(super) fn load<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<Self, OpenError> {

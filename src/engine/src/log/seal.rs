@@ -5,6 +5,7 @@ use super::active::Active;
 use super::append::Log;
 use super::disk::{Disk, DiskError};
 use super::error::LogError;
+use super::layout;
 use super::manifest::{Entry, Mark, State};
 use super::read::SegmentInfo;
 use super::record::{self, RecordKind};
@@ -85,6 +86,23 @@ impl<D: Disk> Log<D> {
         if self.mark.is_none_or(|old| (old.id, old.end) != (id, end)) {
             mark.save(&self.disk, &self.store).map_err(LogError::manifest)?;
             self.mark = Some(mark);
+        }
+        Ok(())
+    }
+
+    /// Writes the list of segments and the clean mark anew if they are damaged on disk: what is in
+    /// memory is whole. The mark follows when the log is closed.
+    ///
+    /// # Errors
+    /// [`LogError::Manifest`], or what refused; the next edit tries again.
+    pub fn renew_lists(&mut self) -> Result<(), LogError> {
+        if layout::lists_are_damaged(&self.disk, &self.store).unwrap_or(true) {
+            sometimes!("log-lists-renewed");
+            // Twice, so that either file is a new one.
+            for _ in 0..2 {
+                self.save_manifest().map_err(LogError::manifest)?;
+            }
+            self.mark = None;
         }
         Ok(())
     }

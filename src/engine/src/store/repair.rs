@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::apply::kinds;
+use super::local::Local;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Reader};
@@ -116,6 +117,11 @@ impl<D: Disk + Clone> Store<D> {
         let rebuilt = self.disk.files(FileKind::Sidecar)?;
         self.local.lost_segments.clear();
         self.local.save(&self.disk)?;
+        if !Local::verify(&self.disk).is_empty() {
+            // The other of its two files is damaged.
+            self.local.save(&self.disk)?;
+        }
+        self.log.renew_lists()?;
         self.blind.noticed.clear();
         self.reload()?;
         let now = self.disk.files(FileKind::Sidecar)?;

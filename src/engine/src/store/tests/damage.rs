@@ -282,3 +282,27 @@ fn a_repair_ends_only_once_all_is_here_that_the_index_knows_of() {
     assert!(!repaired.missing.is_empty());
     assert!(!verify(&disk, false).unwrap().problems.is_empty());
 }
+
+#[test]
+fn a_repair_writes_anew_whatever_list_is_damaged() {
+    let kinds = [FileKind::Manifest, FileKind::Mark, FileKind::Local];
+    let files = |disk: &MemoryDisk| {
+        kinds.into_iter().flat_map(|kind| disk.files(kind).unwrap()).collect::<Vec<_>>()
+    };
+    for rounds in [0, 40] {
+        let pristine = sample(rounds);
+        for file in files(&pristine) {
+            // Damaged before the store is opened, and behind its back.
+            for opened in [false, true] {
+                let disk = Arc::new(pristine.snapshot());
+                let before = opened.then(|| open(&disk, 1));
+                assert!(disk.flip_bit(file, 99));
+                let mut store = before.unwrap_or_else(|| open(&disk, 1));
+                store.begin_repair().unwrap();
+                assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+                let found = verify(&disk, true).unwrap().problems;
+                assert_eq!(found, [], "{file}, opened before: {opened}");
+            }
+        }
+    }
+}

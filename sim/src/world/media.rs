@@ -1,0 +1,311 @@
+//! Bad media: which bytes may go bad, what comes of it, and how a damaged replica is made whole.
+//!
+//! A fault is drawn for a disk as it is, and spares the last good copy: one bad place at a time on
+//! a disk, and what it may concern is held durably by a seat whose disk is good. Damage is mended
+//! after the trouble, as an operator would: verify, repair from the peers, verify again. It is not
+//! known here what a store must answer while it is damaged; that it is never wrong is checked
+//! elsewhere.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use kdelta_engine::log::{FileId, FileKind, Position};
+use kdelta_engine::node::{JobId, Report};
+use kdelta_engine::store::{Problem, verify};
+
+use super::{Event, NS_PER_MS, SeatDisk, World};
+use crate::disk::{End, Fault, Row, SimDisk};
+use crate::draw::Stream;
+use crate::oracle::{Outline, outline};
+use crate::trace::What;
+
+/// How far a seat is with being made whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Repair {
+    /// Nothing is known to be wrong.
+    #[default]
+    Whole,
+    /// It is to be verified.
+    Due,
+    /// Its peers are asked for what is lost.
+    Asked {
+        /// The requests that are not answered.
+        jobs: BTreeSet<JobId>,
+        /// Whether one that was had everything.
+        in_sync: bool,
+    },
+}
+
+impl World {
+    /// Draws a fault for a disk as it is; none if nothing may be hit.
+    pub(super) fn draw_fault(&mut self, at: usize, row: Row, number: u64) -> Option<Fault> {
+        let mut rng = self.draws.of(Stream::Fault, 1 << 63 | number).rng();
+        let disk = Arc::clone(&self.seats.get(at)?.disk);
+        let medium = matches!(row, Row::D8 | Row::D9 | Row::D10 | Row::D11 | Row::D12);
+        if medium && is_sick(&disk) {
+            return None;
+        }
+        let mut spare = |file, range| self.may_go_bad(at, file, range);
+        Fault::draw(&disk, &mut rng, &[row], &mut spare)
+    }
+
+    /// Tells whether these bytes may go bad: no last copy is lost by it.
+    fn may_go_bad(&self, at: usize, file: FileId, range: Range<u64>) -> bool {
+        let Some(seat) = self.seats.get(at) else { return false };
+        if file.kind == FileKind::Local {
+            // The other generation is whole, and knows the space.
+            let other = FileId::new(FileKind::Local, 1 - file.number.min(1));
+            return seat.disk.memory().size(other).is_some() && seat.life > 1;
+        }
+        // What is written later and lost then is another matter.
+        if file.kind != FileKind::Segment || range.end == u64::MAX {
+            return true;
+        }
+        let content = seat.disk.memory().content(file).unwrap_or_default();
+        let Some(Outline { place, sealed, mark, names }) = outline(&content) else { return false };
+        // In the segment that grows, the end is not told from a torn one before it is marked, and
+        // what names logs is needed by what is written later.
+        let grows = !sealed;
+        let named = names.iter().any(|name| name.start < range.end && range.start < name.end);
+        if grows && (range.end > mark || named) {
+            return false;
+        }
+        self.is_held_elsewhere(at, place)
+    }
+
+    /// Tells whether good disks of others hold all commits that a segment has, durably.
+    fn is_held_elsewhere(&self, at: usize, place: u64) -> bool {
+        let Some(node) = self.seats.get(at).and_then(|seat| seat.node.as_ref()) else {
+            return false;
+        };
+        let from = Position { segment: place, offset: 0 };
+        let upto = Position { segment: place, offset: u32::MAX };
+        let Ok((held, _)) = node.store_ref().arrived(from, upto, usize::MAX) else { return false };
+        let keepers: Vec<usize> = self.keepers().filter(|keeper| *keeper != at).collect();
+        held.iter().all(|arrived| {
+            keepers.iter().any(|keeper| {
+                let node = self.seats.get(*keeper).and_then(|seat| seat.node.as_ref());
+                let id = |store: &super::Store<SeatDisk>| {
+                    store.id_at(&arrived.space, &arrived.tip.log, arrived.tip.seq)
+                };
+                node.and_then(|node| id(node.store_ref())) == Some(arrived.tip.id)
+            })
+        })
+    }
+
+    /// Returns the seats that lose nothing by a power cut and have no bad bytes.
+    pub(super) fn keepers(&self) -> impl Iterator<Item = usize> {
+        let seats = self.seats.iter().enumerate().filter(|(_, seat)| {
+            let store = seat.node.as_ref().map(|node| node.store_ref());
+            store
+                .is_some_and(|store| store.durable() == store.written() && store.damage().is_none())
+                && !is_sick(&seat.disk)
+        });
+        seats.map(|(at, _)| at)
+    }
+
+    /// Tells whether the disk of another seat has bad bytes: then no disk is lost.
+    pub(super) fn others_are_sick(&self, at: usize) -> bool {
+        let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != at);
+        others.any(|(_, seat)| {
+            let damaged = seat.node.as_ref().is_some_and(|n| n.store_ref().damage().is_some());
+            damaged || is_sick(&seat.disk)
+        })
+    }
+
+    /// Stands before a power cut: what a disk lied about may be gone by it.
+    /// Nobody can tell that from what never was, so what the seat alone held is lost, and its key
+    /// may go on where others know it to be further.
+    pub(super) fn doubt(&mut self, at: usize) {
+        let Some(seat) = self.seats.get(at) else { return };
+        let disk = Arc::clone(&seat.disk);
+        for (fault, file, range) in disk.hidden() {
+            let entry = disk.ledger(|ledger| ledger.entries().get(fault.0).cloned());
+            let Some(entry) = entry else { continue };
+            if let Fault::Misdirect { to, offset, .. } = entry.fault
+                && (to, offset) == (file, range.start)
+                && !self.may_go_bad(at, file, range)
+            {
+                disk.clear(fault);
+            }
+        }
+        if !disk.hidden().is_empty() {
+            self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
+            self.excuse(at);
+        }
+    }
+
+    /// Stands before a start: a disk that shows old bytes hides what came after them, as a power
+    /// cut hides what it lied about.
+    pub(super) fn doubt_reads(&mut self, at: usize) {
+        let Some(disk) = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)) else { return };
+        let bad: BTreeSet<FileId> = disk.bad().into_iter().map(|(file, _)| file).collect();
+        let stale = disk.ledger(|ledger| {
+            let entries = ledger.entries().iter();
+            let mut files = entries.filter_map(|entry| match &entry.fault {
+                Fault::Stale { file, .. } => Some(*file),
+                _ => None,
+            });
+            files.any(|file| bad.contains(&file))
+        });
+        if stale {
+            self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
+            self.excuse(at);
+        }
+    }
+
+    /// Takes away what still waits, what comes and goes, and delays; bytes that are bad stay bad.
+    pub(super) fn calm(&mut self, at: usize) {
+        let Some(disk) = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)) else { return };
+        let over: Vec<crate::disk::FaultId> = disk.ledger(|ledger| {
+            let ids = (0..ledger.entries().len()).map(crate::disk::FaultId);
+            let passes = |id: &crate::disk::FaultId| {
+                let fault = ledger.entries().get(id.0).map(|entry| &entry.fault);
+                let comes = fault.is_some_and(|fault| {
+                    use Fault::{LoseAnswer, Slow, Stale, Stuck};
+                    matches!(fault, LoseAnswer { .. } | Slow { .. } | Stuck { .. } | Stale { .. })
+                });
+                comes || ledger.end(*id) == Some(End::Waiting)
+            };
+            ids.filter(passes).collect()
+        });
+        over.into_iter().for_each(|id| disk.clear(id));
+        let _ = disk.take_delay();
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let medium = |rows: &[Row]| rows.iter().any(|row| (Row::D8..=Row::D12).contains(row));
+        let hit = seat.disk.ledger(|l| l.entries().iter().any(|entry| medium(entry.fault.rows())));
+        if hit {
+            seat.repair = Repair::Due;
+            self.verify_later(at);
+        }
+    }
+
+    /// A seat that was about to be made whole has just started: what it asked for is void.
+    pub(super) fn repair_anew(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        if seat.repair != Repair::Whole {
+            seat.repair = Repair::Due;
+            self.verify_later(at);
+        }
+    }
+
+    fn verify_later(&mut self, at: usize) {
+        self.queue.put(self.now_ns + VERIFY_NS, Event::Verify { seat: at });
+    }
+
+    /// A seat that is damaged is due to be verified, or its peers have answered.
+    pub(super) fn verify(&mut self, at: usize) {
+        let Some(seat) = self.seats.get_mut(at).filter(|seat| seat.node.is_some()) else {
+            return self.verify_later(at);
+        };
+        let outcome = match &seat.repair {
+            Repair::Whole => return,
+            Repair::Due => self.begin_repair(at),
+            Repair::Asked { jobs, in_sync } if jobs.is_empty() => {
+                let in_sync = *in_sync;
+                self.finish_repair(at, in_sync)
+            }
+            Repair::Asked { .. } => return,
+        };
+        let text = outcome.unwrap_or_else(|error| format!("is not repaired: {error}"));
+        self.note(Some(at), What::Note { text: text.into() });
+        self.drain(at);
+        self.look(at);
+        if self.seats.get(at).is_some_and(|seat| seat.repair == Repair::Due) {
+            self.verify_later(at);
+        }
+    }
+
+    /// Verifies a seat; asks its peers if something is wrong.
+    fn begin_repair(&mut self, at: usize) -> Result<String, String> {
+        self.finish_sync(at);
+        let (now, peers) = (self.now(at), self.repairers(at));
+        let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
+        let Some(node) = seat.node.as_mut() else { return Err("it sleeps".into()) };
+        node.store().sync().map_err(|error| error.to_string())?;
+        let found = verify(&seat.disk, true).map_err(|error| error.to_string())?;
+        if found.problems.is_empty() && node.store_ref().damage().is_none() {
+            seat.repair = Repair::Whole;
+            return Ok("is whole".to_owned());
+        }
+        report(&seat.disk, &found.problems);
+        node.store().begin_repair().map_err(|error| error.to_string())?;
+        let damaged = node.store_ref().damage().is_some();
+        let jobs: BTreeSet<JobId> = if damaged {
+            peers.into_iter().map(|peer| node.sync_with(now, peer)).collect()
+        } else {
+            BTreeSet::new()
+        };
+        if jobs.is_empty() {
+            self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
+        }
+        let what: Vec<String> =
+            found.problems.iter().map(|p| format!("{} {} {}", p.file, p.offset, p.kind)).collect();
+        seat.repair = Repair::Asked { jobs, in_sync: !damaged };
+        Ok(format!("is damaged: {}", what.join(", ")))
+    }
+
+    /// Whom a damaged seat asks: everybody else who is awake.
+    fn repairers(&self, at: usize) -> Vec<kdelta_engine::base::ReplicaId> {
+        let own = self.seats.get(at).map(|seat| seat.replica());
+        let awake = self.seats.iter().filter(|seat| seat.node.is_some());
+        let others: BTreeSet<_> = awake.map(|seat| seat.replica()).collect();
+        others.into_iter().filter(|other| Some(*other) != own).collect()
+    }
+
+    /// A request to a peer was answered.
+    pub(super) fn job_done(&mut self, at: usize, job: JobId, report: &Report) {
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        let Repair::Asked { jobs, in_sync } = &mut seat.repair else { return };
+        if jobs.remove(&job) {
+            *in_sync |= report.in_sync;
+            if jobs.is_empty() {
+                self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
+            }
+        }
+    }
+
+    fn finish_repair(&mut self, at: usize, in_sync: bool) -> Result<String, String> {
+        self.finish_sync(at);
+        let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
+        seat.repair = Repair::Due;
+        let Some(node) = seat.node.as_mut() else { return Err("it sleeps".into()) };
+        if !in_sync {
+            node.store().end_repair().map_err(|error| error.to_string())?;
+            return Err("no peer was reached that holds what is lost".to_owned());
+        }
+        let done = node.store().finish_repair().map_err(|error| error.to_string())?;
+        if done.missing.is_empty() {
+            Ok(format!("is repaired: {}", done.repaired.join(", ")))
+        } else {
+            Err(format!("missing {}", done.missing.join(", ")))
+        }
+    }
+}
+
+/// Tells whether a disk has bad bytes, or will have some.
+pub(super) fn is_sick(disk: &SimDisk) -> bool {
+    let waits = |fault: &Fault| {
+        matches!(fault, Fault::Misdirect { .. } | Fault::LoseSync { .. } | Fault::Stale { .. })
+    };
+    !disk.bad().is_empty()
+        || disk.ledger(|ledger| {
+            let mut all = ledger.entries().iter().enumerate();
+            all.any(|(id, entry)| {
+                let end = ledger.end(crate::disk::FaultId(id));
+                waits(&entry.fault) && end == Some(End::Waiting)
+            })
+        })
+}
+
+/// Tells the ledger which files are known to be damaged.
+fn report(disk: &SimDisk, problems: &[Problem]) {
+    let files = problems.iter().filter_map(|problem| FileId::from_path(&problem.file));
+    for file in files {
+        disk.ledger(|ledger| ledger.reported(file, &(0..u64::MAX)));
+    }
+}
+
+/// How long after it was last looked at a damaged seat is verified again.
+const VERIFY_NS: u64 = 3_000 * NS_PER_MS;
