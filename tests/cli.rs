@@ -99,3 +99,32 @@ fn every_help_has_an_example_and_no_colour_in_a_pipe() {
         assert!(!help.contains('\u{1b}'), "{words:?}");
     }
 }
+
+#[test]
+fn a_batch_of_the_simulator_prints_while_it_goes_on_and_ends_when_told() {
+    use std::io::{BufRead as _, BufReader};
+
+    let home = home();
+    let words = ["sim", "run", "--seeds", "0..1000000", "--json"];
+    let start = || {
+        let mut child = kdelta(&home);
+        child.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().expect("the binary runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("a line").expect("UTF-8");
+        assert!(first.starts_with("{\"seed\":0,"), "{first}");
+        (child, lines)
+    };
+    let (mut child, lines) = start();
+    drop(lines);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "nobody reads any more");
+    let (mut child, lines) = start();
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let told = rustix::process::Signal::INT;
+    rustix::process::kill_process(pid.expect("a process"), told).expect("it is ours");
+    for line in lines {
+        let line = line.expect("UTF-8");
+        serde_json::from_str::<serde_json::Value>(&line).expect("only whole lines");
+    }
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}

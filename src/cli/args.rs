@@ -159,6 +159,9 @@ pub(crate) enum Command {
     /// Shows the settings and who decided each
     #[command(subcommand, after_help = "Example:\n  kdelta config show")]
     Config(Config),
+    /// Plays replicas in a simulated world: parted networks, crashes, copies, bad disks and clocks
+    #[command(subcommand, after_help = super::sim::EXAMPLES)]
+    Sim(super::sim::Sim),
     /// Runs a few nodes on this machine: offline edits, conflict, merge, time travel
     #[command(after_help = "Example:\n  kdelta demo")]
     Demo,

@@ -20,6 +20,7 @@ mod local;
 mod node;
 mod peer;
 mod settings;
+mod sim;
 mod socket;
 mod transfer;
 mod value;
@@ -175,6 +176,7 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
         Command::Restore(args) => admin::restore(context, args).await,
         Command::Id(args::Id::Show) => admin::id(context).await,
         Command::Config(args::Config::Show) => admin::config(context),
+        Command::Sim(args) => sim::sim(context, args).await,
         Command::Demo => demo::run(context).await,
         Command::Completions { shell } => admin::completions(context, shell),
         Command::Man => admin::man(context),

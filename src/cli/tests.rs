@@ -231,11 +231,54 @@ fn completions_and_the_manual_name_every_command() {
         assert!(script.exit == 0 && script.stdout.contains("counter"), "{shell}");
     }
     let manual = Fake::default().run(dir.path(), "man").stdout;
-    for name in ["KDELTA PUT", "KDELTA COUNTER ADD", "KDELTA SPACE JOIN"] {
+    let names = ["KDELTA PUT", "KDELTA COUNTER ADD", "KDELTA SPACE JOIN", "KDELTA SIM REPLAY"];
+    for name in names {
         assert!(manual.contains(name), "{name}");
     }
     let version = Fake::default().run(dir.path(), "--version").stdout;
     assert!(version.contains("format 1, protocol 1"), "{version}");
+}
+
+#[test]
+fn the_simulator_prints_a_line_a_seed_and_the_same_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |line: &str| Fake::default().run(dir.path(), line);
+    let first = run("sim run --seeds 3..5 --json");
+    assert_eq!(first.exit, 0, "{}", first.stderr);
+    assert!(first.stderr.starts_with("note: ") && first.stderr.contains("events a second"));
+    let lines: Vec<serde_json::Value> =
+        first.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [three, four, last] = lines.as_slice() else { panic!("{}", first.stdout) };
+    assert_eq!((&three["seed"], &four["seed"]), (&3.into(), &4.into()));
+    assert!(three["failed"].is_null() && three["events"].as_u64() > Some(20), "{three}");
+    assert_eq!((&last["seeds"], &last["failed"]), (&2.into(), &serde_json::json!([])));
+    assert_eq!(run("--json sim run --seeds 3..5").stdout, first.stdout);
+    assert_eq!(run("sim replay 3 --json").stdout.lines().next(), first.stdout.lines().next());
+    assert!(run("sim show 3").stdout.starts_with("kdelta-sim 1\nseed 3\n"));
+    assert!(run("sim list").stdout.starts_with("crash "));
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "no store is made");
+}
+
+#[test]
+fn wrong_words_to_the_simulator_are_told_by_their_exit_status() {
+    let dir = tempfile::tempdir().unwrap();
+    for (line, exit, said) in [
+        ("sim run --seeds 7", 2, "0..100"),
+        ("sim run --seed 1 --seeds 1..2", 2, "cannot be used with"),
+        ("sim run --nodes 900", 2, "1 to 20"),
+        ("sim run --mutant sent-before-durable --seed 1", 2, "no planted bugs"),
+        ("sim crashes frob", 2, "no crash scenario"),
+        ("sim replay ./nowhere", 3, "nowhere"),
+        ("sim replay ./nowhere --nodes 3", 2, "goes with a seed"),
+    ] {
+        let outcome = Fake::default().run(dir.path(), line);
+        assert!(outcome.stderr.contains(said), "{line}: {}", outcome.stderr);
+        assert_eq!((outcome.exit, outcome.stdout.as_str()), (exit, ""), "{line}");
+    }
+    let file = dir.path().join("scenario");
+    std::fs::write(&file, "no scenario\n").unwrap();
+    let outcome = Fake::default().run(dir.path(), &format!("sim replay {}", file.display()));
+    assert!(outcome.exit == 2 && outcome.stderr.contains("line 1"), "{}", outcome.stderr);
 }
 
 /// Runs a command and interrupts it once the first request has come, or at once if none will.

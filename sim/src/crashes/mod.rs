@@ -142,24 +142,36 @@ pub fn replay(
     report.failures.into_iter().find(|failure| failure.mode.is_some())
 }
 
-/// Writes what came of a run: one line a scenario, then each failure, then the sums.
+/// Writes what came of a run: each scenario with its failures, then the sums.
 ///
 /// # Errors
 /// What `out` says.
 pub fn report(reports: &[ScenarioReport], out: &mut impl fmt::Write) -> fmt::Result {
-    for report in reports {
-        let ScenarioReport { name, boundaries, states, distinct, nested, .. } = report;
-        let (recoveries, failed) = (report.recoveries, report.failures.len());
-        writeln!(
-            out,
-            "{name:<22} boundaries {boundaries:>5} states {states:>6} distinct {distinct:>6} \
-             nested {nested:>6} recoveries {recoveries:>6} meetings {:>5} failures {failed}",
-            report.meetings
-        )?;
-    }
-    for failure in reports.iter().flat_map(|report| &report.failures) {
-        writeln!(out, "BROKEN {failure}")?;
-    }
+    reports.iter().try_for_each(|report| report_one(report, out))?;
+    report_sums(reports, out)
+}
+
+/// Writes what came of one scenario: a line, and one for each failure.
+///
+/// # Errors
+/// What `out` says.
+pub fn report_one(report: &ScenarioReport, out: &mut impl fmt::Write) -> fmt::Result {
+    let ScenarioReport { name, boundaries, states, distinct, nested, .. } = report;
+    let (recoveries, failed) = (report.recoveries, report.failures.len());
+    writeln!(
+        out,
+        "{name:<22} boundaries {boundaries:>5} states {states:>6} distinct {distinct:>6} \
+         nested {nested:>6} recoveries {recoveries:>6} meetings {:>5} failures {failed}",
+        report.meetings
+    )?;
+    report.failures.iter().try_for_each(|failure| writeln!(out, "BROKEN {failure}"))
+}
+
+/// Writes the sums of a run.
+///
+/// # Errors
+/// What `out` says.
+pub fn report_sums(reports: &[ScenarioReport], out: &mut impl fmt::Write) -> fmt::Result {
     let sum = |of: fn(&ScenarioReport) -> u64| reports.iter().map(of).sum::<u64>();
     writeln!(
         out,

@@ -284,3 +284,6 @@ impl Action {
 
 /// Most seats of a world.
 pub const SEATS_MAX: usize = 250;
+/// Most replicas with which a world may be asked to begin: the sides of a parted network are
+/// letters, and copies come on top.
+pub const NODES_MAX: usize = 20;

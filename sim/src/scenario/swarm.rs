@@ -50,10 +50,17 @@ const CLASSES: [Class; 14] = [
 impl Scenario {
     /// Draws the scenario of a seed.
     pub fn draw(seed: u64) -> Self {
+        Self::draw_sized(seed, None)
+    }
+
+    /// Draws the scenario of a seed, with so many replicas at the start if a number is given: at
+    /// most [`NODES_MAX`](super::NODES_MAX).
+    pub fn draw_sized(seed: u64, nodes: Option<usize>) -> Self {
         let draws = Draws::new(seed);
         let mut swarm = draws.of(Stream::Swarm, 0);
         let (calm, sleepy) = (swarm.below(10) == 0, swarm.below(10) == 1);
         let mut options = options(&mut swarm, calm);
+        options.replicas = nodes.unwrap_or(options.replicas);
         let on: Vec<Class> = CLASSES.into_iter().filter(|_| swarm.below(2) == 0 && !calm).collect();
         let writes = if calm { 200 + swarm.below(600) } else { 10 + swarm.skewed(200) };
         options.trouble_ms = 1_000 + writes * swarm.skewed(200);

@@ -96,7 +96,7 @@ fn texts(out: &mut impl Write, fields: &[(&str, &str)]) -> fmt::Result {
 }
 
 /// Writes a JSON array.
-pub(super) fn list<T, W: Write>(
+pub(crate) fn list<T, W: Write>(
     out: &mut W,
     items: &[T],
     mut one: impl FnMut(&mut W, &T) -> fmt::Result,
@@ -112,7 +112,7 @@ pub(super) fn list<T, W: Write>(
 }
 
 /// Writes a JSON string that is inert inside a page's script element too.
-pub(super) fn string(out: &mut impl Write, text: &str) -> fmt::Result {
+pub(crate) fn string(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_char('"')?;
     for c in text.chars() {
         match c {
