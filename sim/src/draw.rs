@@ -26,6 +26,8 @@ pub enum Stream {
     Life,
     /// What a hostile peer does.
     Hostile,
+    /// What an app and its users do.
+    App,
 }
 
 /// All draws of one seed.

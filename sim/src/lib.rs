@@ -4,7 +4,12 @@
 //! parted networks, crashes, copies, disks that refuse and clocks that are wrong. The [`World`]
 //! carries it out with real nodes on disks in memory; what must hold is checked while it runs and
 //! when all have met at the end. The same scenario gives the same digest of all that happened.
+//!
+//! [`app`] puts an app of yours at the seats, and finds out what breaks *its* promises.
 
+#![forbid(unsafe_code)]
+
+pub mod app;
 pub mod byzantine;
 pub mod check;
 pub mod command;
@@ -12,6 +17,7 @@ pub mod crashes;
 pub mod disk;
 pub mod draw;
 pub mod oracle;
+pub mod running;
 pub mod scenario;
 pub mod shrink;
 pub mod trace;
@@ -23,6 +29,7 @@ pub use shrink::shrink;
 pub use world::World;
 
 use trace::{Digest, Keep, Trace, What};
+use world::guests::Programs;
 
 /// What came of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +51,21 @@ pub fn run(scenario: &Scenario) -> Outcome {
 
 /// Plays a scenario to its end, and returns its trace too.
 pub fn run_traced(scenario: &Scenario, keep: Keep) -> (Outcome, Trace) {
+    play(scenario, keep, None)
+}
+
+/// Plays a scenario to its end, with programs of users at the seats if there are any.
+fn play(scenario: &Scenario, keep: Keep, programs: Option<Box<dyn Programs>>) -> (Outcome, Trace) {
+    let _running = running::begin();
     let mut world = World::new(scenario, keep);
+    if let Some(programs) = programs {
+        world.host(programs);
+    }
     let played = world
         .found()
         .and_then(|()| world.run_for(scenario.options.trouble_ms))
-        .and_then(|()| world.end());
+        .and_then(|()| world.end())
+        .and_then(|()| world.end_programs());
     let broken = played.err();
     if let Some(Broken { invariant, seen }) = &broken {
         let (name, seen) = ((*invariant).into(), seen.clone().into());

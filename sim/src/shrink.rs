@@ -21,10 +21,19 @@ pub struct Shrunk {
 
 /// Cuts a scenario down with at most `runs_max` runs; none if it does not fail.
 pub fn shrink(scenario: &Scenario, runs_max: usize) -> Option<Shrunk> {
-    let outcome = run(scenario);
+    shrink_by(&run, scenario, runs_max)
+}
+
+/// Cuts a scenario down that is played in a way of its own.
+pub(crate) fn shrink_by(
+    play: &dyn Fn(&Scenario) -> Outcome,
+    scenario: &Scenario,
+    runs_max: usize,
+) -> Option<Shrunk> {
+    let outcome = play(scenario);
     let invariant = outcome.broken.as_ref()?.invariant;
     let best = Shrunk { scenario: scenario.clone(), outcome, runs: 1 };
-    let mut search = Search { best, invariant, runs_max };
+    let mut search = Search { play, best, invariant, runs_max };
     search.cut_after_the_end();
     loop {
         let before = search.best.scenario.clone();
@@ -38,20 +47,21 @@ pub fn shrink(scenario: &Scenario, runs_max: usize) -> Option<Shrunk> {
     }
 }
 
-struct Search {
+struct Search<'a> {
+    play: &'a dyn Fn(&Scenario) -> Outcome,
     best: Shrunk,
     invariant: &'static str,
     runs_max: usize,
 }
 
-impl Search {
+impl Search<'_> {
     /// Keeps a scenario if it fails in the same way.
     fn attempt(&mut self, scenario: Scenario) -> bool {
         if self.best.runs >= self.runs_max || scenario == self.best.scenario {
             return false;
         }
         self.best.runs += 1;
-        let outcome = run(&scenario);
+        let outcome = (self.play)(&scenario);
         let same = outcome.broken.as_ref().is_some_and(|b| b.invariant == self.invariant);
         if same {
             self.best = Shrunk { scenario, outcome, runs: self.best.runs };

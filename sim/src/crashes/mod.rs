@@ -190,6 +190,7 @@ pub fn report_sums(reports: &[ScenarioReport], out: &mut impl fmt::Write) -> fmt
 type Only = (u64, CrashMode, u64);
 
 fn play(scenario: &'static Scenario, limits: &Limits, only: Option<Only>) -> ScenarioReport {
+    let _running = crate::running::begin();
     let shared = Rc::new(RefCell::new(Shared {
         segment_bytes: scenario.segment_bytes,
         ..Shared::default()

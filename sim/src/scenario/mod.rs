@@ -100,6 +100,13 @@ pub enum Action {
         /// What.
         ops: Vec<WorkOp>,
     },
+    /// The user of an app does something ([`crate::app`]).
+    Act {
+        /// Where.
+        seat: usize,
+        /// Names the draws by which the app decides what.
+        number: u64,
+    },
     /// The power of a replica fails, or its process is killed; it comes back later.
     Crash {
         /// Whose.
@@ -259,6 +266,7 @@ impl Action {
     pub fn seats(&self) -> Vec<usize> {
         match self {
             Self::Write { seat, .. }
+            | Self::Act { seat, .. }
             | Self::Crash { seat, .. }
             | Self::Stop { seat, .. }
             | Self::Save { seat }
@@ -278,7 +286,7 @@ impl Action {
 
     /// Tells whether this is something that goes wrong, rather than something that a user asks.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::Write { .. })
+        !matches!(self, Self::Write { .. } | Self::Act { .. })
     }
 }
 

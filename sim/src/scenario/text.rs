@@ -184,6 +184,7 @@ impl fmt::Display for Action {
                 }
                 Ok(())
             }
+            Self::Act { seat, number } => write!(f, "act {seat} {number}"),
             Self::Crash { seat, mode, away_ms } => {
                 write!(f, "crash {seat} {} {away_ms}", mode_name(*mode))
             }
@@ -310,6 +311,7 @@ impl<'a> Words<'a> {
                 }
                 Action::Write { seat, ops }
             }
+            "act" => Action::Act { seat: self.seat()?, number: self.number()? },
             "crash" => {
                 let (seat, mode) = (self.seat()?, mode_named(self.word()?)?);
                 Action::Crash { seat, mode, away_ms: self.number()? }

@@ -7,6 +7,7 @@ use kdelta_engine::crdt::{Json, Op};
 use kdelta_engine::log::{CrashMode, Faults};
 use kdelta_engine::store::{KeyOp, Write, WriteError};
 
+use super::guests::News;
 use super::links::Shape;
 use super::seat::Request;
 use super::{Event, NS_PER_MS, SeatDisk, World};
@@ -24,6 +25,7 @@ impl World {
         }
         match action {
             Action::Write { seat, ops } => self.write(seat, &ops),
+            Action::Act { seat, number } => self.hear(seat, News::Act(number)),
             Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
             Action::Stop { seat, away_ms } => self.stop(seat, away_ms),
             Action::Copy { seat, to } => self.copy(seat, to),

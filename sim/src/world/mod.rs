@@ -8,6 +8,7 @@
 
 mod act;
 mod clock;
+pub(crate) mod guests;
 mod hostile;
 mod links;
 mod media;
@@ -30,6 +31,7 @@ use crate::draw::Draws;
 use crate::scenario::{Options, Scenario, Step};
 use crate::trace::{Keep, Trace, What};
 
+use guests::{Guests, News};
 use links::{Barrier, Links};
 pub(crate) use media::Repair;
 pub(crate) use seat::Seat;
@@ -59,6 +61,7 @@ pub struct World {
     mangles: bool,
     /// What is sent, while somebody listens.
     heard: Option<Heard>,
+    guests: Guests,
 }
 
 /// What is still to happen.
@@ -79,6 +82,7 @@ enum Event {
     Synced { seat: usize, life: u32, sync: u64, ticket: SyncTicket },
     Tick { seat: usize, life: u32 },
     Mark { seat: usize, life: u32 },
+    Wake { seat: usize, life: u32 },
     Start { seat: usize, life: u32 },
     Relief { seat: usize },
     Verify { seat: usize },
@@ -150,6 +154,7 @@ impl World {
             healed: false,
             heard: None,
             mangles: scenario.options.link.mangle_ppm > 0,
+            guests: Guests::default(),
         };
         for step in &scenario.steps {
             world.queue.put(step.at_ms * NS_PER_MS, Event::Step(Box::new(step.clone())));
@@ -164,9 +169,11 @@ impl World {
     pub fn run_for(&mut self, ms: u64) -> Result<(), Broken> {
         let end_ns = self.now_ns + ms * NS_PER_MS;
         let events = self.trace.count();
+        self.serve();
         while let Some((at_ns, event)) = self.queue.pop_until(end_ns) {
             self.now_ns = at_ns;
             self.happen(event);
+            self.serve();
             if let Some(broken) = self.facts.broken.take() {
                 return Err(broken);
             }
@@ -276,6 +283,11 @@ impl World {
                 }
             }
             Event::Mark { seat, life } => self.mark(seat, life),
+            Event::Wake { seat, life } => {
+                if self.seats.get(seat).is_some_and(|of| of.life == life) {
+                    self.hear(seat, News::Woken);
+                }
+            }
             Event::Start { seat, life } => {
                 if self.seats.get(seat).is_some_and(|of| of.life == life && of.node.is_none()) {
                     self.start(seat);
@@ -296,9 +308,10 @@ impl World {
             Event::Deliver { link, side, .. } | Event::Closed { link, side } => {
                 self.links.end(*link, *side)?
             }
-            Event::Synced { seat, .. } | Event::Tick { seat, .. } | Event::Mark { seat, .. } => {
-                *seat
-            }
+            Event::Synced { seat, .. }
+            | Event::Tick { seat, .. }
+            | Event::Mark { seat, .. }
+            | Event::Wake { seat, .. } => *seat,
             Event::Dialed { from, .. } => *from,
             Event::Step(_)
             | Event::Start { .. }

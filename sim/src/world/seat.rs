@@ -12,6 +12,7 @@ use kdelta_engine::node::{Config, Input, Node};
 use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
 
 use super::clock::Clock;
+use super::guests::News;
 use super::hostile::Enemy;
 use super::links::address_of;
 use super::media::Repair;
@@ -399,6 +400,7 @@ impl World {
     fn acknowledge(&mut self, at: usize, tip: Tip) {
         self.note(Some(at), What::Acknowledged { commit: Short::from(&tip.id) });
         self.facts.acknowledge(at, tip);
+        self.hear(at, News::Answered { tip, durable: true });
     }
 
     /// Tells users what became of what they wrote, as far as that is known by now.
@@ -416,7 +418,9 @@ impl World {
             seat.requests.pop_front();
             if durable {
                 self.acknowledge(at, tip);
-            } else if !seat.disk_faults {
+            } else if seat.disk_faults {
+                self.hear(at, News::Answered { tip, durable: false });
+            } else {
                 let seen = format!("seat {at} refuses {}", facts::short(&tip.id));
                 self.facts.broken = Some(Broken::new("an error has a cause", seen));
             }
