@@ -393,6 +393,20 @@ fn links_between_documents_lead_somewhere() {
 }
 
 #[test]
+fn the_simulator_has_the_lints_of_the_workspace_but_for_one() {
+    let table = |file: &str, head: &str| -> Vec<String> {
+        let text = read(&root().join(file));
+        let from = text.find(&format!("[{head}rust]")).unwrap();
+        let lints = text[from..].lines().filter(|line| !line.starts_with('#'));
+        let lints = lints.take_while(|line| !line.starts_with("[profile"));
+        let lints = lints.filter(|line| !line.is_empty() && !line.starts_with("unsafe_code"));
+        lints.map(|line| line.replace(head, "lints.")).collect()
+    };
+    assert_eq!(table("sim/Cargo.toml", "lints."), table("Cargo.toml", "workspace.lints."));
+    assert!(read(&root().join("sim/src/lib.rs")).contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
 fn the_scan_sees_what_it_should() {
     let code = "use crate::{base::Key, limits, store::{A, B}};\nfn f() { crate::event::x(); }";
     assert_eq!(crate_paths(code), ["base", "limits", "store", "event"]);

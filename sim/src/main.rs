@@ -1,6 +1,9 @@
 //! `kdelta-sim`: plays, replays and cuts down scenarios. Exit code 0: all promises held; 1: one was
 //! broken, or something failed; 2: the arguments are wrong.
 
+#[cfg(target_os = "linux")]
+mod trap;
+
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -28,6 +31,17 @@ impl Front for Streams {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Not among the commands: shows that the trap closes.
+    #[cfg(target_os = "linux")]
+    if let ["trap-test", what] = words.as_slice() {
+        return match trap::provoke(what) {
+            Some(got) => {
+                say(&got);
+                ExitCode::SUCCESS
+            }
+            None => ExitCode::from(2),
+        };
+    }
     let mut streams = Streams { began: Instant::now(), sums: Sums::default() };
     let done = command::parse(&words).and_then(|it| command::carry_out(&it, &mut streams));
     if streams.sums.played > 0 {
