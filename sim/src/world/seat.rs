@@ -28,6 +28,7 @@ use crate::trace::{Short, What};
 pub(crate) struct Seat {
     /// Whose key it has: that of the seat with this number.
     pub(crate) key: usize,
+    pair: KeyPair,
     pub(crate) disk: SeatDisk,
     pub(crate) node: Option<SeatNode>,
     /// How often it was started: what was on its way to an earlier start is void.
@@ -73,8 +74,12 @@ pub(super) struct Request {
 
 impl Seat {
     fn new(key: usize, place: u64, disk: SeatDisk, draws: Source) -> Self {
+        let [low, high] = [key % 256, key / 256].map(|n| u8::try_from(n).unwrap_or(0));
+        let mut secret = [7; 32];
+        (secret[0], secret[1]) = (low, high);
         Self {
             key,
+            pair: KeyPair::from_seed(secret),
             disk,
             node: None,
             life: 0,
@@ -105,14 +110,7 @@ impl Seat {
 
     /// Returns who runs here.
     pub(crate) fn replica(&self) -> ReplicaId {
-        self.enemy.as_ref().map_or_else(|| self.pair().id(), |enemy| enemy.peer.replica())
-    }
-
-    fn pair(&self) -> KeyPair {
-        let [low, high] = [self.key % 256, self.key / 256].map(|n| u8::try_from(n).unwrap_or(0));
-        let mut seed = [7; 32];
-        (seed[0], seed[1]) = (low, high);
-        KeyPair::from_seed(seed)
+        self.enemy.as_ref().map_or_else(|| self.pair.id(), |enemy| enemy.peer.replica())
     }
 
     /// Tells whether the power just failed that was to fail, and what comes of it.
@@ -148,7 +146,7 @@ impl Seat {
             segment_bytes: options.segment_bytes,
             place: options.places.then_some(self.place),
         };
-        Store::open(disk, self.pair(), seed, now, options).map(|(store, _)| store)
+        Store::open(disk, self.pair.clone(), seed, now, options).map(|(store, _)| store)
     }
 }
 

@@ -82,6 +82,6 @@ fn a_sync_does_not_answer_for_one_that_is_under_way() {
     store.flush().unwrap();
     let ticket = store.sync_due().unwrap();
     assert!(matches!(store.sync(), Err(WriteError::Log(LogError::SyncUnderWay))));
-    store.synced(ticket, crate::log::Disk::sync(&disk, ticket.file)).unwrap();
+    store.synced(ticket, Disk::sync(&disk, ticket.file)).unwrap();
     store.sync().unwrap();
 }
