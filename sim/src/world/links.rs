@@ -207,8 +207,8 @@ impl World {
         let number = self.numbers;
         let (kind, content) = (frame_name(&bytes), trace::hash(&bytes));
         if let Some(heard) = &mut self.heard {
-            heard.messages += 1;
-            heard.bytes += bytes.len() as u64;
+            heard.openings += u64::from(kind == "Open");
+            heard.others += u64::from(kind != "Open");
             heard.commits += u64::from(matches!(kind, "Want" | "Chunk" | "Push" | "Proof"));
         }
         let sent = What::Sent { number, to, kind, bytes: bytes.len() as u64, content };

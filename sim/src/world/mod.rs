@@ -94,10 +94,10 @@ enum Event {
 /// What was sent since somebody listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Heard {
-    /// Messages of all kinds.
-    pub(crate) messages: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
+    /// Messages that open sessions, and with that compare digests.
+    pub(crate) openings: u64,
+    /// Messages of other kinds.
+    pub(crate) others: u64,
     /// Messages that have commits, ask for some, or take them.
     pub(crate) commits: u64,
     /// How many connections there are.

@@ -9,7 +9,7 @@ use super::sidecar::{Sidecar, SidecarError};
 use super::{OpenError, Options, Store};
 use crate::base::{Now, Rng, SpaceId};
 use crate::event::KeyPair;
-use crate::log::{self, Damage, Disk, FileId, FileKind, LogOptions};
+use crate::log::{self, Damage, Disk, DiskErrorKind, FileId, FileKind, LogOptions};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,6 +119,11 @@ fn sidecars<D: Disk + Clone>(disk: &D, local: &Local, out: &mut Verified) -> Res
             .and_then(|sidecar| sidecar.check());
         match checked {
             Ok(()) => {}
+            Err(SidecarError::Disk(error)) if error.kind == DiskErrorKind::Io => {
+                // It can be built anew, elsewhere on the medium.
+                let (file, kind) = (file.path(), "unreadable");
+                out.problems.push(Problem { file, kind, ..Problem::default() });
+            }
             Err(SidecarError::Disk(error)) => return Err(error.into()),
             Err(error) => out.problems.push(derived(file, &error)),
         }

@@ -1,0 +1,84 @@
+//! Bad disks and hostile peers in whole worlds.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+
+use kdelta_sim::byzantine::Attack;
+use kdelta_sim::trace::{Keep, What};
+use kdelta_sim::{Scenario, run, run_traced};
+
+/// Plays a scenario; returns what was injected and what was noted, each with its seat.
+fn told(scenario: &Scenario) -> Vec<String> {
+    let (outcome, trace) = run_traced(scenario, Keep::All);
+    assert_eq!(outcome.broken, None, "{scenario}");
+    let told = trace.entries().iter().filter_map(|entry| match &entry.what {
+        What::FaultInjected { fault: text } | What::Note { text } => {
+            Some(format!("{} {text}", entry.replica.map_or(-1, |at| i64::try_from(at).unwrap())))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+/// Three replicas that write one commit each, and then `steps`.
+fn scenario(steps: &str) -> Scenario {
+    let head = "kdelta-sim 1\nseed 5\nreplicas 3\nsegment-bytes 4096\ntrouble-ms 20000\n";
+    let writes = "at 10 write 0 count 0 5\nat 20 write 1 put 1 7\nat 30 write 2 bytes 2 5000\n";
+    Scenario::parse(&format!("{head}{writes}{steps}")).unwrap()
+}
+
+#[test]
+fn rot_in_the_log_is_found_and_repaired_from_peers() {
+    let rot = "at 5000 disk 1 media zero file=log/0000000000000001.seg range=200..260\n";
+    for then in ["", "at 6000 stop 1 100\n", "at 6000 crash 1 lose-all 100\n"] {
+        let told = told(&scenario(&format!("{rot}{then}")));
+        let of = |what: &str| told.iter().any(|line| line.starts_with(what));
+        assert!(of("1 is damaged: log/0000000000000001.seg"), "{told:?}");
+        assert!(of("1 is repaired: log/0000000000000001.seg") && of("1 is whole"), "{told:?}");
+        assert!(!of("0 is damaged") && !of("2 is damaged"), "{told:?}");
+    }
+}
+
+#[test]
+fn rot_in_any_other_file_is_mended_too() {
+    for file in ["log/manifest-0", "log/manifest-1", "log/local-0", "log/local-1", "log/mark-0"] {
+        for then in ["", "at 6000 crash 1 keep-all 100\n"] {
+            let rot = format!("at 5000 disk 1 media flip file={file} bit=333\n{then}");
+            let told = told(&scenario(&format!("at 4000 stop 1 50\n{rot}")));
+            assert!(told.iter().any(|line| line == "1 is whole"), "{file}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn seeds_draw_every_fault_of_the_medium_and_mend_what_comes_of_it() {
+    let (mut names, mut repaired) = (BTreeSet::new(), 0);
+    for seed in 0..60 {
+        for line in told(&Scenario::draw(seed)) {
+            let mut words = line.split(' ').skip(1);
+            names.extend(words.next().map(str::to_owned));
+            repaired += usize::from(line.contains("is repaired: log/"));
+        }
+    }
+    for name in ["flip", "zero", "garble", "unreadable", "misdirect", "stale", "lose-sync"] {
+        assert!(names.contains(name), "{name} is drawn: {names:?}");
+    }
+    for name in ["lose-answer", "slow", "stuck"] {
+        assert!(names.contains(name), "{name} is drawn: {names:?}");
+    }
+    assert!(repaired > 0, "something in a log was lost and is back");
+}
+
+#[test]
+fn honest_replicas_go_on_beside_every_hostile_peer() {
+    // Masses that are valid take long to play; `byzantine.rs` has them.
+    let short = |attack: &Attack| !matches!(attack, Attack::Sybil | Attack::HugeCommits);
+    for attack in Attack::ALL.into_iter().filter(short) {
+        let steps = format!(
+            "at 100 hostile 3 {attack} 9000 0 2\nat 3000 write 0 add 3 1\nat 3100 write 1 count 0 1\n\
+             at 4000 crash 2 lose-all 900\nat 6000 write 2 field 4 1 9\n"
+        );
+        assert_eq!(run(&scenario(&steps)).broken, None, "{attack}");
+    }
+}
