@@ -92,6 +92,7 @@ impl World {
         let news: Vec<Tip> = news.into_iter().filter(foreign).collect();
         for tip in news {
             self.facts.saw(at, tip);
+            self.check_early(at, &tip);
         }
         if let Some((state, value)) = shown {
             let (first, by) = *self.facts.values.entry(state).or_insert((value, at));

@@ -1,5 +1,6 @@
 //! What must hold, whatever happens.
 
+mod early;
 pub(crate) mod facts;
 mod rest;
 

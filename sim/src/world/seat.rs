@@ -103,6 +103,13 @@ impl Seat {
         }
     }
 
+    /// Tells whether a user here still waits until that commit is durable.
+    pub(crate) fn waits_for(&self, tip: &Tip) -> bool {
+        let Some(store) = self.node.as_ref().map(|node| node.store_ref()) else { return false };
+        let pending = |request: &Request| store.outcome(request.receipt) == Outcome::Pending;
+        self.requests.iter().any(|request| request.tip == *tip && pending(request))
+    }
+
     /// Tells whether nobody waits for an answer here, and nothing is to be mended.
     pub(crate) fn is_answered(&self) -> bool {
         self.requests.is_empty() && self.repair == Repair::Whole
