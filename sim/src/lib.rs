@@ -13,6 +13,7 @@ pub mod app;
 pub mod byzantine;
 pub mod check;
 pub mod command;
+pub mod coverage;
 pub mod crashes;
 pub mod disk;
 pub mod draw;

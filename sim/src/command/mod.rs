@@ -14,6 +14,7 @@ use std::{fs, io};
 
 use kdelta_engine::base::{mark, mutant};
 
+use crate::coverage::{self, marks, mutants};
 use crate::scenario::{NODES_MAX, Scenario, ScenarioError};
 use crate::trace::{Keep, html, json, text};
 use crate::{Outcome, crashes, run, run_traced, shrink};
@@ -56,6 +57,10 @@ pub enum Verb {
     Show(Source),
     /// Cuts the power at every change of the disk: in the named crash scenarios, or in all.
     Crashes(Vec<String>),
+    /// Names the rare paths that a batch misses.
+    Coverage(coverage::Batch),
+    /// Names the planted bugs that a batch finds, and those that it does not.
+    Mutants(coverage::Batch),
     /// Names the crash scenarios, the planted bugs and the marks of rare paths.
     List,
 }
@@ -175,6 +180,8 @@ pub fn carry_out(command: &Command, front: &mut dyn Front) -> Result<bool, Comma
         Verb::Shrink { what, out } => desk.shrink(&what.scenario()?, out.as_deref()),
         Verb::Show(what) => desk.show(&what.scenario()?),
         Verb::Crashes(names) => desk.crashes(names),
+        Verb::Coverage(batch) => marks::play(batch, desk.front),
+        Verb::Mutants(batch) => mutants::play(batch, desk.front),
         Verb::List => desk.list(),
     }
 }

@@ -49,6 +49,10 @@ fn what_is_wrong_is_said() {
         ("run --seed 1 --mutant no-such-one", "planted bugs"),
         ("crashes frob", "no crash scenario"),
         ("replay 1 --frob x", "`--frob`"),
+        ("run --brief", "`--brief`"),
+        ("coverage some", "too many words"),
+        ("mutants --every x", "no number"),
+        ("mutants frob --seeds 0..1", "no mutant `frob`"),
     ] {
         let error = say(line).0.unwrap_err().to_string();
         let mutants = cfg!(feature = "mutants") && line.contains("mutant");
@@ -135,4 +139,14 @@ fn everything_that_has_a_name_is_listed() {
         assert!(out.lines().any(|line| line.starts_with(kind)), "{kind}");
     }
     assert!(say("list --json").1.lines().all(|line| line.starts_with("{\"kind\":\"")));
+}
+
+#[test]
+#[cfg(not(any(feature = "marks", feature = "mutants")))]
+fn a_build_without_the_features_says_what_it_needs() {
+    for what in ["marks", "mutants"] {
+        let command = if what == "marks" { "coverage" } else { what };
+        let error = say(command).0.unwrap_err().to_string();
+        assert!(error.contains(&format!("kdelta-sim/{what}")), "{error}");
+    }
 }

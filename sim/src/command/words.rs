@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use super::{Batch, Command, CommandError, Source, Verb};
+use crate::coverage::{self, marks, mutants};
 
 /// What the words are.
 pub const USAGE: &str = "\
@@ -17,6 +18,11 @@ usage: kdelta-sim run [--seed N | --seeds A..B] [--nodes N] [--scenario FILE]
                                    print the scenario of a seed
        kdelta-sim crashes [NAME...]
                                    cut the power at every change of the disk, scenario by scenario
+       kdelta-sim coverage [--seeds A..B] [--every N]
+                                   the rare paths that a batch misses (feature `marks`)
+       kdelta-sim mutants [NAME...] [--seeds A..B] [--every N] [--brief]
+                                   the planted bugs that it finds (feature `mutants`); the power
+                                   is cut at each Nth change of the disk, 0: at none
        kdelta-sim list             name crash scenarios, planted bugs and rare paths
        everywhere: --json          one object a line
                    --mutant NAME   with a planted bug (feature `mutants`)
@@ -34,17 +40,20 @@ pub fn parse(words: &[&str]) -> Result<Command, CommandError> {
             given.plain.push(word);
             continue;
         };
-        if name == "json" {
-            given.json = true;
-            continue;
+        match name {
+            "json" => given.json = true,
+            "brief" => given.brief = true,
+            _ => match words.next() {
+                Some(value) => given.options.push((name, value)),
+                None => return usage(format!("`{word}` needs a value")),
+            },
         }
-        let Some(value) = words.next() else { return usage(format!("`{word}` needs a value")) };
-        given.options.push((name, value));
     }
     let json = given.json;
     let mutant = given.take("mutant").map(str::to_owned);
     let verb = given.verb()?;
     match given.options.first() {
+        _ if given.brief => usage("`--brief` is not known here"),
         Some((name, _)) => usage(format!("`--{name}` is not known here")),
         None => Ok(Command { verb, json, mutant }),
     }
@@ -55,6 +64,7 @@ struct Given<'a> {
     plain: Vec<&'a str>,
     options: Vec<(&'a str, &'a str)>,
     json: bool,
+    brief: bool,
 }
 
 impl<'a> Given<'a> {
@@ -74,6 +84,11 @@ impl<'a> Given<'a> {
             ["crashes", ref names @ ..] => {
                 Ok(Verb::Crashes(names.iter().map(|name| (*name).to_owned()).collect()))
             }
+            ["coverage"] => self.plays(&marks::PLAIN, &[]).map(Verb::Coverage),
+            ["mutants", ref names @ ..] => {
+                let names = names.to_vec();
+                self.plays(&mutants::PLAIN, &names).map(Verb::Mutants)
+            }
             ["list"] => Ok(Verb::List),
             [] => usage("a command is missing"),
             [first, ..] => usage(format!("`{first}` is no command, or has too many words")),
@@ -92,6 +107,19 @@ impl<'a> Given<'a> {
         };
         let nodes = self.nodes()?;
         Ok(Batch { seeds, nodes, file: self.take("scenario").map(Into::into) })
+    }
+
+    fn plays(
+        &mut self,
+        plain: &coverage::Batch,
+        names: &[&str],
+    ) -> Result<coverage::Batch, CommandError> {
+        Ok(coverage::Batch {
+            seeds: self.take("seeds").map_or(Ok(plain.seeds.clone()), seeds)?,
+            every: self.take("every").map_or(Ok(plain.every), number)?,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            brief: std::mem::take(&mut self.brief),
+        })
     }
 
     fn source(&mut self, what: &str) -> Result<Source, CommandError> {

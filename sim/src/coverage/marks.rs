@@ -1,0 +1,220 @@
+//! The rare paths of the engine that a batch took, and those that it missed.
+
+use kdelta_engine::base::mark;
+
+use super::{Batch, Listed, go_on, needs, say};
+use crate::command::{CommandError, Front};
+
+/// The marks that no batch hits.
+pub const OUT_OF_REACH: &[Listed] = &[
+    Listed {
+        name: "crdt-many-live-events",
+        why: "no scenario writes more than 24 elements or conflicts to one key",
+        test: "a_large_set_is_the_same_as_many_small_steps_of_it",
+    },
+    Listed {
+        name: "log-cannot-be-read",
+        why: "no disk of a world has sectors that cannot be read",
+        test: "an_unreadable_sector_is_not_torn_and_never_cut",
+    },
+    Listed {
+        name: "log-file-cut-short",
+        why: "no disk of a world loses durable bytes",
+        test: "a_file_cut_at_any_length_is_noticed",
+    },
+    Listed {
+        name: "log-header-damaged",
+        why: "no disk of a world rots",
+        test: "a_file_cut_at_any_length_is_noticed",
+    },
+    Listed {
+        name: "log-older-manifest-serves",
+        why: "no disk of a world rots",
+        test: "a_flipped_bit_in_any_byte_is_found_and_nothing_goes_missing_in_silence",
+    },
+    Listed {
+        name: "log-segment-lost",
+        why: "no disk of a world loses a durable file",
+        test: "a_missing_file_is_noticed",
+    },
+    Listed {
+        name: "node-admitted-by-ticket",
+        why: "who shares the space of a world is admitted from its beginning",
+        test: "a_ticket_brings_two_stores_together",
+    },
+    Listed {
+        name: "node-no-version-in-common",
+        why: "all seats of a world run one version",
+        test: "what_is_no_frame_ends_the_connection",
+    },
+    Listed {
+        name: "node-session-fell-silent",
+        why: "links of a world break within their own time, and no seat is mute",
+        test: "who_says_too_little_is_waited_for_in_vain",
+    },
+    Listed {
+        name: "node-session-not-admitted",
+        why: "who shares the space of a world is admitted from its beginning",
+        test: "strangers_without_a_common_space_are_sent_to_tickets",
+    },
+    Listed {
+        name: "node-stray-proof",
+        why: "all seats of a world are honest",
+        test: "proofs_that_nobody_asked_for_end_the_connection_and_close_nothing",
+    },
+    Listed {
+        name: "node-ticket-refused",
+        why: "nobody joins a world by a ticket",
+        test: "a_ticket_that_is_used_up_or_over_admits_nobody",
+    },
+    Listed {
+        name: "store-cannot-vouch",
+        why: "all seats of a world are honest, and no proof of theirs is short",
+        test: "a_proof_that_the_disk_does_not_give_now_is_not_damaged",
+    },
+    Listed {
+        name: "store-damaged-sidecar-rebuilt",
+        why: "no disk of a world rots",
+        test: "a_flipped_bit_in_a_derived_file_never_changes_an_answer",
+    },
+    Listed {
+        name: "store-older-local-file-serves",
+        why: "no disk of a world rots",
+        test: "a_flipped_bit_costs_one_generation_and_is_named",
+    },
+    Listed {
+        name: "store-read-without-what-is-lost",
+        why: "nobody in a world asks for what is intact of damaged keys",
+        test: "what_is_intact_behind_rot_is_shown_to_who_asks_for_it",
+    },
+    Listed {
+        name: "store-record-met-twice",
+        why: "a record moves only if its sync failed, and the old segment is cut then",
+        test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
+    },
+    Listed {
+        name: "store-repair-fell-short",
+        why: "nobody in a world repairs a disk",
+        test: "a_repair_ends_only_once_all_is_here_that_the_index_knows_of",
+    },
+    Listed {
+        name: "store-set-aside-and-taken",
+        why: "no disk of a world rots",
+        test: "a_repair_without_help_changes_no_answer_and_one_with_help_makes_all_whole",
+    },
+    Listed {
+        name: "store-suspects-give-way",
+        why: "what waits in a world never fills the room",
+        test: "commits_whose_past_is_kept_back_wait_in_a_bounded_room",
+    },
+    Listed {
+        name: "store-waiting-room-full",
+        why: "what waits in a world never fills the room",
+        test: "what_waits_is_bounded",
+    },
+    Listed {
+        name: "sync-by-ranges",
+        why: "no world has more logs than a frontier tells whole",
+        test: "three_of_a_thousand_logs_take_four_round_trips_and_32_kib",
+    },
+    Listed {
+        name: "sync-credit-used-up",
+        why: "no seat of a world lacks 4 MiB at once",
+        test: "a_commit_larger_than_the_window_passes",
+    },
+    Listed {
+        name: "sync-limit-met",
+        why: "all seats of a world are honest",
+        test: "what_is_repeated_without_end_is_cut_off",
+    },
+    Listed {
+        name: "sync-unknown-frame-skipped",
+        why: "all seats of a world run one version",
+        test: "unknown_optional_frames_are_skipped_and_not_kept",
+    },
+];
+
+/// What is played if nothing is said.
+pub const PLAIN: Batch = Batch { seeds: 0..1_000, every: 7, names: Vec::new(), brief: false };
+
+/// Plays a batch, and prints how often each mark was hit. False if one was missed that is not
+/// listed, if one that is listed was hit, or if a promise was broken.
+///
+/// # Errors
+/// [`CommandError::Usage`] without the feature; those of the front.
+pub fn play(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
+    reset();
+    if hits().is_empty() {
+        return Err(CommandError::Usage(needs("marks")));
+    }
+    let mut fine = true;
+    for play in batch.plays() {
+        go_on(front)?;
+        if let Some(broken) = play.broken() {
+            say(front, format!("{play}: {broken}"))?;
+            fine = false;
+        }
+    }
+    let hits = hits();
+    for (name, count) in &hits {
+        say(front, format!("{name:<36} {count:>10}"))?;
+    }
+    for wrong in judge(&hits, OUT_OF_REACH) {
+        say(front, wrong)?;
+        fine = false;
+    }
+    let hit = hits.iter().filter(|(_, count)| *count > 0).count();
+    say(front, format!("{} marks, {hit} hit, {} out of reach", hits.len(), OUT_OF_REACH.len()))?;
+    Ok(fine)
+}
+
+/// Names the marks that were missed and should not be, and those listed for which that is untrue.
+fn judge(hits: &[(&'static str, u64)], listed: &[Listed]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, count) in hits {
+        match (listed.iter().find(|entry| entry.name == *name), count) {
+            (None, 0) => {
+                let what = mark::ALL.iter().find(|mark| mark.name == *name).map(|mark| mark.what);
+                wrong.push(format!("missed: {name}: {}", what.unwrap_or_default()));
+            }
+            (Some(_), 1..) => wrong.push(format!("listed as out of reach, and hit: {name}")),
+            _ => {}
+        }
+    }
+    let known = |entry: &&Listed| hits.iter().any(|(name, _)| *name == entry.name);
+    let unknown = listed.iter().filter(|entry| !known(entry));
+    wrong.extend(unknown.map(|entry| format!("listed, and no mark: {}", entry.name)));
+    wrong
+}
+
+#[cfg(feature = "marks")]
+use mark::{hits, reset};
+
+#[cfg(not(feature = "marks"))]
+fn hits() -> Vec<(&'static str, u64)> {
+    Vec::new()
+}
+
+#[cfg(not(feature = "marks"))]
+fn reset() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTED: &[Listed] = &[
+        Listed { name: "log-stalled", why: "no time", test: "none" },
+        Listed { name: "no-such", why: "no mark", test: "none" },
+    ];
+
+    #[test]
+    fn a_missed_mark_and_an_untrue_entry_are_named() {
+        let hits = [("log-stalled", 0), ("log-torn-tail", 0), ("log-disk-full", 3)];
+        let wrong = judge(&hits, LISTED);
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert!(wrong[0].contains("missed: log-torn-tail: a torn tail is found"), "{wrong:?}");
+        assert!(wrong[1].contains("no mark: no-such"), "{wrong:?}");
+        let wrong = judge(&[("log-stalled", 1)], LISTED);
+        assert!(wrong[0].contains("and hit: log-stalled"), "{wrong:?}");
+    }
+}

@@ -1,0 +1,207 @@
+//! The planted bugs that a batch finds: each is planted in turn, until something breaks.
+
+use kdelta_engine::base::mutant;
+
+use super::{Batch, Listed, Play, go_on, needs, say};
+use crate::command::{CommandError, Front};
+
+/// The planted bugs that no batch finds.
+pub const NOT_FOUND: &[Listed] = &[
+    Listed {
+        name: "add-counts-again",
+        why: "what is held is never applied again, so that this second guard is not reached",
+        test: "an_event_counts_once",
+    },
+    Listed {
+        name: "branch-replayed-twice",
+        why: "no log of a world holds a commit of a branch twice",
+        test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
+    },
+    Listed {
+        name: "branches-share-a-name",
+        why: "branches of one log meet in few worlds, and then in one key in fewer",
+        test: "both_branches_of_a_fork_count",
+    },
+    Listed {
+        name: "conflicts-lost-on-disk",
+        why: "tables are seldom read back from disk while a key has a conflict",
+        test: "conflicts_outlive_a_reopening",
+    },
+    Listed {
+        name: "credit-ignored",
+        why: "no seat of a world lacks 4 MiB at once",
+        test: "credit_ends",
+    },
+    Listed {
+        name: "early-commit-taken",
+        why: "nothing in a world looks at when a commit from the future counts",
+        test: "what_comes_from_the_future_waits",
+    },
+    Listed {
+        name: "fingerprint-without-tips",
+        why: "no world has more logs than a frontier tells whole",
+        test: "ranges_that_differ_in_one_tip_are_told_apart",
+    },
+    Listed {
+        name: "frame-limit-unread",
+        why: "all seats of a world are honest",
+        test: "a_frame_that_is_too_long_is_refused_at_once",
+    },
+    Listed {
+        name: "new-segment-not-listed",
+        why: "no disk of a world loses a durable file",
+        test: "the_loss_of_a_new_segment_is_noticed",
+    },
+    Listed {
+        name: "newest-segment-not-verified",
+        why: "no disk of a world rots, and nobody in it verifies one",
+        test: "rot_in_the_newest_segment_is_found",
+    },
+    Listed {
+        name: "not-passed-on",
+        why: "digests that are compared each minute make up for a push",
+        test: "news_pass_through_a_third_replica",
+    },
+    Listed {
+        name: "out-of-order-dropped",
+        why: "the next session asks for what was dropped",
+        test: "what_comes_before_its_past_is_taken_after_it",
+    },
+    Listed {
+        name: "push-skips-a-link",
+        why: "digests that are compared each minute make up for a push",
+        test: "news_reach_all_who_are_connected",
+    },
+    Listed {
+        name: "read-error-is-the-end",
+        why: "no disk of a world has sectors that cannot be read",
+        test: "what_cannot_be_read_now_is_there_later",
+    },
+    Listed {
+        name: "record-replayed-twice",
+        why: "no log of a world holds a commit twice",
+        test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
+    },
+    Listed {
+        name: "short-is-in-sync",
+        why: "nothing in a world looks at what a session says of itself",
+        test: "who_lacks_something_is_not_in_sync",
+    },
+    Listed {
+        name: "signature-unchecked",
+        why: "all seats of a world are honest",
+        test: "a_changed_signature_is_refused",
+    },
+    Listed {
+        name: "stamp-not-resumed",
+        why: "a clock seldom goes back between two writes with a restart between them",
+        test: "stamps_go_on_after_a_reopening_though_the_clock_went_back",
+    },
+    Listed {
+        name: "taken-back-but-shown",
+        why: "what is shown is not compared with the disk while that refuses",
+        test: "what_the_disk_refused_is_not_shown",
+    },
+    Listed {
+        name: "tie-broken-by-arrival",
+        why: "two seats seldom write one key in one millisecond",
+        test: "the_order_of_arrival_makes_no_difference",
+    },
+    Listed {
+        name: "waiting-room-unbounded",
+        why: "all seats of a world are honest, and what waits never fills the room",
+        test: "what_waits_is_bounded",
+    },
+];
+
+/// What is played for each if nothing is said.
+pub const PLAIN: Batch = Batch { seeds: 0..500, every: 7, names: Vec::new(), brief: false };
+
+/// How a bug was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    play: Play,
+    /// How many plays it took.
+    plays: usize,
+    broken: String,
+}
+
+/// Plays a batch for each planted bug, or for those named, up to the first play that finds it, and
+/// prints which play that is and which promise broke there. Then plays without a bug what was
+/// played with one. False if a bug that is not listed was not found, if one that is listed was, or
+/// if a promise is broken without a bug.
+///
+/// # Errors
+/// [`CommandError::Usage`] if a name is unknown, or without the feature; those of the front.
+pub fn play(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
+    let known = |name: &String| mutant::ALL.iter().any(|mutant| mutant.name == *name);
+    if let Some(unknown) = batch.names.iter().find(|name| !known(name)) {
+        return Err(CommandError::Usage(format!("there is no mutant `{unknown}`")));
+    }
+    if !plant(None) {
+        return Err(CommandError::Usage(needs("mutants")));
+    }
+    // What a bug makes the engine say when it stops is in the table.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let hunted = hunt(batch, front);
+    std::panic::set_hook(hook);
+    hunted
+}
+
+fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
+    let (mut fine, mut found_all, mut furthest) = (true, 0, 0);
+    let wanted = |name: &str| batch.names.is_empty() || batch.names.iter().any(|n| n == name);
+    let plays = batch.plays();
+    let wanted: Vec<_> = mutant::ALL.iter().filter(|mutant| wanted(mutant.name)).collect();
+    for mutant in &wanted {
+        let listed = NOT_FOUND.iter().any(|entry| entry.name == mutant.name);
+        let few = if listed && batch.brief { batch.first_seeds().count() } else { plays.len() };
+        go_on(front)?;
+        plant(Some(mutant.name));
+        let found = first(plays.get(..few).unwrap_or_default());
+        plant(None);
+        fine &= found.is_some() != listed;
+        let (name, row) = (mutant.name, mutant.row);
+        match found {
+            Some(Found { play, plays, broken }) => {
+                found_all += 1;
+                furthest = furthest.max(plays);
+                let promise = broken.split(": ").next().unwrap_or_default();
+                let note = if listed { " (listed as not found)" } else { "" };
+                say(front, format!("{name:<28} {row:<5} {plays:>4} {play}: {promise}{note}"))?;
+            }
+            None if listed => say(front, format!("{name:<28} {row:<5}    - listed: not found"))?,
+            None => {
+                say(front, format!("{name:<28} {row:<5}    - NOT FOUND, {}", mutant.caught_by))?;
+            }
+        }
+    }
+    for play in plays.iter().take(furthest) {
+        if let Some(broken) = play.broken() {
+            say(front, format!("without a bug, {play}: {broken}"))?;
+            fine = false;
+        }
+    }
+    say(front, format!("{found_all} of {} found; without a bug {furthest} plays", wanted.len()))?;
+    Ok(fine)
+}
+
+/// Returns the first play in which something breaks.
+fn first(plays: &[Play]) -> Option<Found> {
+    plays
+        .iter()
+        .zip(1..)
+        .find_map(|(play, plays)| play.broken().map(|broken| Found { play: *play, plays, broken }))
+}
+
+/// Plants a bug in this process in place of the one before; tells whether that can be done.
+#[cfg(feature = "mutants")]
+fn plant(name: Option<&str>) -> bool {
+    mutant::choose(name).is_ok()
+}
+
+#[cfg(not(feature = "mutants"))]
+fn plant(_: Option<&str>) -> bool {
+    false
+}
