@@ -17,6 +17,7 @@ pub const ALL: &[Mark] = &[
     },
     Mark { name: "log-file-cut-short", what: "a segment is shorter than it was" },
     Mark { name: "log-header-damaged", what: "the header of a segment is damaged" },
+    Mark { name: "log-lists-renewed", what: "a repair writes a damaged list of segments anew" },
     Mark {
         name: "log-manifest-not-written",
         what: "a new segment cannot be named in the manifest yet",
