@@ -18,11 +18,6 @@ pub const NOT_FOUND: &[Listed] = &[
         test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
     },
     Listed {
-        name: "branches-share-a-name",
-        why: "branches of one log meet in few worlds, and then in one key in fewer",
-        test: "both_branches_of_a_fork_count",
-    },
-    Listed {
         name: "conflicts-lost-on-disk",
         why: "tables are seldom read back from disk while a key has a conflict",
         test: "conflicts_outlive_a_reopening",
