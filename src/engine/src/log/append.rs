@@ -155,9 +155,10 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`LogError::Full`] or [`LogError::ReadOnly`]: the disk took less than it had reserved, and
-    /// the whole open group is taken back; [`Self::take_refused`] tells too. [`LogError::Stalled`] or [`LogError::Failed`]: the disk
-    /// failed; the records stay readable in memory. If the disk failed and the records could be
-    /// written to a new segment there is no error; [`Self::take_moved`] tells.
+    /// the whole open group is taken back; [`Self::take_refused`] tells too. [`LogError::Stalled`]
+    /// or [`LogError::Failed`]: the disk failed; the records stay readable in memory. If the disk
+    /// failed and the records could be written to a new segment there is no error;
+    /// [`Self::take_moved`] tells.
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.ready()?;
         match &mut self.active {

@@ -115,8 +115,8 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
-    /// Tells where the log ended, and why, when it ended furthest down since a receipt was drawn, if
-    /// the disk took a group back since.
+    /// Tells where the log ended, and why, when it ended furthest down since a receipt was drawn,
+    /// if the disk took a group back since.
     pub(crate) fn refused_since(&self, receipt: Receipt) -> Option<(Position, &str)> {
         let refusal = self.refusals.since(receipt.refusals)?;
         Some((refusal.kept, &refusal.reason))
