@@ -134,7 +134,7 @@ impl World {
     }
 
     /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
-    fn replace_disk(&mut self, at: usize, disk: SeatDisk) {
+    pub(super) fn replace_disk(&mut self, at: usize, disk: SeatDisk) {
         let asleep = self.seats.get(at).is_none_or(|seat| seat.node.is_none());
         if asleep || self.others_are_sick(at) {
             return;
@@ -145,6 +145,7 @@ impl World {
             seat.disk = disk;
             seat.seen.clear();
             seat.disk_faults = false;
+            (seat.lied, seat.tries) = (false, 0);
         }
         self.note(Some(at), What::Note { text: "gets another disk".into() });
     }

@@ -137,6 +137,9 @@ impl World {
             }
         }
         if !disk.hidden().is_empty() {
+            if let Some(seat) = self.seats.get_mut(at) {
+                seat.lied = true;
+            }
             self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
             self.excuse(at);
         }
@@ -178,10 +181,14 @@ impl World {
         });
         over.into_iter().for_each(|id| disk.clear(id));
         let _ = disk.take_delay();
-        let Some(seat) = self.seats.get_mut(at) else { return };
         let medium = |rows: &[Row]| rows.iter().any(|row| (Row::D8..=Row::D12).contains(row));
-        let hit = seat.disk.ledger(|l| l.entries().iter().any(|entry| medium(entry.fault.rows())));
-        if hit {
+        let hit = |disk: &SimDisk| {
+            disk.ledger(|l| l.entries().iter().any(|entry| medium(entry.fault.rows())))
+        };
+        // A copy of what was damaged is damaged too.
+        let any = self.seats.iter().any(|seat| hit(&seat.disk));
+        let Some(seat) = self.seats.get_mut(at) else { return };
+        if any && seat.enemy.is_none() && !self.options.absent.contains(&at) {
             seat.repair = Repair::Due;
             self.verify_later(at);
         }
@@ -230,7 +237,7 @@ impl World {
         let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
         let Some(node) = seat.node.as_mut() else { return Err("it sleeps".into()) };
         node.store().sync().map_err(|error| error.to_string())?;
-        let found = verify(&seat.disk, true).map_err(|error| error.to_string())?;
+        let found = verify(&seat.disk, false).map_err(|error| error.to_string())?;
         if found.problems.is_empty() && node.store_ref().damage().is_none() {
             seat.repair = Repair::Whole;
             return Ok("is whole".to_owned());
@@ -285,6 +292,11 @@ impl World {
         if done.missing.is_empty() {
             Ok(format!("is repaired: {}", done.repaired.join(", ")))
         } else {
+            seat.tries += 1;
+            if seat.lied && seat.tries > TRIES {
+                // What its disk lost before anybody had it is missing for good: it begins anew.
+                self.replace_disk(at, Arc::new(SimDisk::new()));
+            }
             Err(format!("missing {}", done.missing.join(", ")))
         }
     }
@@ -313,5 +325,7 @@ fn report(disk: &SimDisk, problems: &[Problem]) {
     }
 }
 
+/// How often a replica is repaired whose disk has lied, before it gets another one.
+const TRIES: u32 = 3;
 /// How long after it was last looked at a damaged seat is verified again.
 const VERIFY_NS: u64 = 3_000 * NS_PER_MS;

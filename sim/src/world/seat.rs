@@ -61,6 +61,10 @@ pub(crate) struct Seat {
     falls: u64,
     /// How far it is with being made whole.
     pub(crate) repair: Repair,
+    /// Whether its disk lied, and a power cut showed it.
+    pub(super) lied: bool,
+    /// How often a repair fell short.
+    pub(super) tries: u32,
     /// The hostile peer that sits here in a replica's place.
     pub(crate) enemy: Option<Box<Enemy>>,
 }
@@ -99,6 +103,8 @@ impl Seat {
             marking: false,
             falls: 0,
             repair: Repair::default(),
+            lied: false,
+            tries: 0,
             enemy: None,
         }
     }
