@@ -326,7 +326,7 @@ impl<'a> Words<'a> {
                 let (to, attack) = (self.seat()?, self.word()?);
                 let attack = attack.parse().map_err(|error| format!("{error}"))?;
                 let (ms, mut seats) = (self.number()?, Vec::new());
-                while let Some(word) = self.0.next() {
+                for word in self.0.by_ref() {
                     seats.push(Words(word.split_whitespace()).seat()?);
                 }
                 Action::Hostile { to, attack, ms, seats }

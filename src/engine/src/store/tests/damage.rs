@@ -308,21 +308,13 @@ fn a_repair_writes_anew_whatever_list_is_damaged() {
 }
 
 #[test]
-fn a_repair_builds_a_derived_file_anew_that_cannot_be_read() {
+fn verify_names_a_derived_file_that_cannot_be_read() {
     let disk = Arc::new(sample(400));
-    let twin = answers(&mut open(&Arc::new(disk.snapshot()), 1));
     let file = disk.files(FileKind::Sidecar).unwrap()[0];
     let len = disk.len(file).unwrap();
     for place in [0, len / 2, len - 1] {
         disk.faults(|faults| faults.unreadable = vec![(file, place..place + 1)]);
-        assert_eq!(verify(&disk, false).unwrap().problems[0].kind, "unreadable");
-        let mut store = open(&disk, 1);
-        store.begin_repair().unwrap();
-        // What is written anew lies on good sectors.
-        disk.faults(|faults| faults.unreadable.clear());
-        assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
-        assert_eq!(compare(&mut store, &twin), Told::new());
-        store.close().unwrap();
-        assert_eq!(verify(&disk, true).unwrap().problems, []);
+        let found = verify(&disk, false).unwrap().problems;
+        assert!(found.iter().any(|p| p.file == file.path() && p.kind == "unreadable"), "{found:?}");
     }
 }
