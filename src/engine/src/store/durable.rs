@@ -38,8 +38,8 @@ impl<D: Disk + Clone> Store<D> {
     /// Makes everything durable here and now; blocks for the disk.
     ///
     /// # Errors
-    /// As for [`flush`](Self::flush) and [`synced`](Self::synced), and [`LogError::SyncUnderWay`] if
-    /// somebody else has a ticket for what is not durable.
+    /// As for [`flush`](Self::flush) and [`synced`](Self::synced), and [`LogError::SyncUnderWay`]
+    /// if somebody else has a ticket for what is not durable.
     pub fn sync(&mut self) -> Result<(), WriteError> {
         self.flush()?;
         while let Some(ticket) = self.sync_due() {
