@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kdelta_engine::base::{CommitId, Hash, Hlc, LogId, ReplicaId, SpaceId};
+use kdelta_engine::base::{CommitId, Hash, LogId, ReplicaId, SpaceId};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::store::Store;
 
@@ -23,19 +23,12 @@ pub(crate) struct Facts {
     /// What each state showed.
     values: BTreeMap<Hash, (Hash, usize)>,
     looks: u64,
-    /// The latest stamp of all, in milliseconds since 1970.
-    pub(crate) latest_ms: u64,
 }
 
 impl Facts {
     /// A user was told that a commit is durable.
     pub(crate) fn acknowledge(&mut self, seat: usize, tip: Tip) {
         self.told.entry(seat).or_default().push(tip);
-    }
-
-    /// A user's write made a commit with that stamp.
-    pub(crate) fn wrote(&mut self, stamp: Hlc) {
-        self.latest_ms = self.latest_ms.max(stamp.wall().0);
     }
 
     /// Whoever has this key may fork its logs from now on, in good faith.

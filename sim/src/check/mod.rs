@@ -100,7 +100,7 @@ impl World {
         self.heal();
         let mut rest = Rest::default();
         // What was stamped far in the future is taken when its time has come.
-        let ahead_ms = self.facts.latest_ms.saturating_sub(self.wall_ms());
+        let ahead_ms = self.latest_ms().saturating_sub(self.wall_ms());
         let heal_ms_max = HEAL_MS_MAX + ahead_ms;
         for _ in 0..heal_ms_max / HEAL_STEP_MS {
             self.run_for(HEAL_STEP_MS)?;
@@ -108,10 +108,18 @@ impl World {
                 self.check_values()?;
                 self.check_end()?;
                 self.check_silence()?;
+                self.check_news()?;
                 return self.check_disks();
             }
         }
         Err(Broken::new("all end equal", self.why_not()))
+    }
+
+    /// Returns the latest stamp that anybody holds, in milliseconds since 1970.
+    fn latest_ms(&mut self) -> u64 {
+        let (space, awake) = (self.space, self.awake());
+        let latest = awake.into_iter().filter_map(|at| self.store(at)?.latest(&space).ok());
+        latest.map(|stamp| stamp.wall().0).max().unwrap_or(0)
     }
 
     /// Tells whether nobody waits for an answer.

@@ -1,9 +1,11 @@
 //! When all is at rest: that it comes to that, what holds then, and that silence follows.
 
-use kdelta_engine::base::Hash;
+use kdelta_engine::base::{Hash, hex};
 use kdelta_engine::log::Position;
 
 use super::{Broken, facts};
+use crate::draw::Stream;
+use crate::scenario::WorkOp;
 use crate::world::World;
 
 /// What each replica held when that was looked at last.
@@ -51,7 +53,7 @@ impl World {
     }
 
     /// Checks that no commits are sent or asked for once all are equal, and little but openings of
-    /// sessions, which compare digests.
+    /// sessions, which compare digests, and few of those.
     pub(super) fn check_silence(&mut self) -> Result<(), Broken> {
         // What was on its way has arrived by then.
         self.run_for(PERIOD_MS)?;
@@ -59,11 +61,32 @@ impl World {
         self.run_for(2 * PERIOD_MS)?;
         let heard = self.heard();
         let links = heard.links.max(1);
-        if heard.commits > 0 || heard.others > links * MESSAGES_A_LINK {
+        let many = heard.others.max(heard.openings) > links * MESSAGES_A_LINK;
+        if heard.commits > 0 || many {
             let seen = format!("{heard:?}");
             return Err(Broken::new("silence follows", seen));
         }
         Ok(())
+    }
+
+    /// Checks that something new reaches everybody soon, and does not wait until digests are
+    /// compared.
+    pub(super) fn check_news(&mut self) -> Result<(), Broken> {
+        let awake = self.awake();
+        let from = awake.get(self.draws.of(Stream::Swarm, 3).index(awake.len())).copied();
+        let Some(from) = from.filter(|_| !self.hosts_programs()) else { return Ok(()) };
+        let before = self.store(from).map(|store| store.written());
+        self.write(from, &[WorkOp::Retype('r', 0, 0)]);
+        self.run_for(NEWS_MS)?;
+        let mut rest = Rest::default();
+        let fresh = self.store(from).map(|store| store.written()) > before;
+        if fresh && self.is_at_rest(&mut rest) {
+            return Ok(());
+        }
+        let states: Vec<String> =
+            rest.states.iter().flatten().map(|state| hex(&state[..4])).collect();
+        let seen = format!("of seat {from}, after {NEWS_MS} ms: {}", states.join(", "));
+        Err(Broken::new("news reach everybody soon", seen))
     }
 
     /// Checks that what was bad on disks and was read is good again or was told of.
@@ -91,7 +114,9 @@ impl World {
     }
 }
 
+/// How soon news reach everybody, in milliseconds: as many hops as there are seats.
+const NEWS_MS: u64 = 10_000;
 /// How often digests are compared, in milliseconds.
 const PERIOD_MS: u64 = 60_000;
-/// Most messages on a link in the time that is listened, openings of sessions aside.
+/// Most openings of sessions on a link in the time that is listened, and most other messages.
 const MESSAGES_A_LINK: u64 = 12;

@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    fn write(&mut self, at: usize, ops: &[WorkOp]) {
+    pub(crate) fn write(&mut self, at: usize, ops: &[WorkOp]) {
         let (now, space) = (self.now(at), self.space);
         let Some(seat) = self.seats.get_mut(at) else { return };
         if seat.paused_until_ns > self.now_ns {
@@ -75,7 +75,6 @@ impl World {
                 let receipt = node.store_ref().receipt();
                 seat.requests.push_back(Request { tip: written.tip, receipt });
                 let commit = Some(Short::from(&written.tip.id));
-                self.facts.wrote(written.hlc);
                 let (op, key) = (asked.into(), key.into());
                 self.note(Some(at), What::Requested { op, key, commit });
             }

@@ -68,6 +68,11 @@ impl World {
         self.guests.programs = Some(programs);
     }
 
+    /// Tells whether programs run at the seats.
+    pub(crate) fn hosts_programs(&self) -> bool {
+        self.guests.programs.is_some()
+    }
+
     /// Takes note of what a program is to be told, unless its replica hangs.
     pub(super) fn hear(&mut self, at: usize, heard: News) {
         let Some(seat) = self.seats.get(at) else { return };
@@ -120,7 +125,6 @@ impl World {
         for deed in deeds {
             let what = match deed {
                 Deed::Wrote { op, key, written, receipt } => {
-                    self.facts.wrote(written.hlc);
                     if let Some(seat) = self.seats.get_mut(at) {
                         seat.requests.push_back(Request { tip: written.tip, receipt });
                     }

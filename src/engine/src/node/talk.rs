@@ -18,6 +18,8 @@ use crate::sync::{
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
     pub(crate) session: Option<Session>,
+    /// How many answers to openings are on their way whose sessions this side has ended since.
+    late_answers: u32,
     /// Requests of the peer, in order; the first is being answered.
     serving: VecDeque<Serving>,
     /// What the peer is known to hold.
@@ -34,6 +36,21 @@ pub(crate) struct Talk {
     pub(crate) received_events: u64,
     pub(crate) sent_events: u64,
     pub(crate) forks: ForkTalk,
+}
+
+impl Talk {
+    fn note_unanswered(&mut self) {
+        let unanswered = self.session.as_mut().is_some_and(Session::take_unanswered);
+        self.late_answers += u32::from(unanswered);
+    }
+
+    /// Tells whether an answer to an opening is for a session that has ended.
+    fn takes_late_answer(&mut self) -> bool {
+        self.note_unanswered();
+        let late = self.late_answers > 0;
+        self.late_answers -= u32::from(late);
+        late
+    }
 }
 
 impl<D: Disk + Clone> Node<D> {
@@ -57,6 +74,7 @@ impl<D: Disk + Clone> Node<D> {
         if talk.session.as_ref().is_some_and(|session| !session.is_over()) {
             return;
         }
+        talk.note_unanswered();
         talk.session = Some(Session::new(space, pinned, nonce, link.outgoing));
         talk.forks.begin_session();
         talk.serving.clear();
@@ -69,8 +87,13 @@ impl<D: Disk + Clone> Node<D> {
     pub(super) fn space_message(&mut self, id: LinkId, space: SpaceId, message: Message) {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.peer;
+        let talk = self.talk(id, &space);
+        if message.answers_an_open() && talk.is_some_and(Talk::takes_late_answer) {
+            // To answer it in turn would be answered too, and so on for ever.
+            return;
+        }
         if let Message::Refuse { code, text, .. } = &message {
-            let session = link.talks.get(&space).and_then(|talk| talk.session.as_ref());
+            let session = self.talk(id, &space).and_then(|talk| talk.session.as_ref());
             if session.is_none_or(Session::is_over) {
                 let problem = Problem::Refused(*code, text.as_str().to_owned());
                 return self.talk_ended(id, space, Err(problem));
@@ -129,7 +152,7 @@ impl<D: Disk + Clone> Node<D> {
     }
 
     /// Does what the session asks for, until it asks for nothing.
-    fn drain(&mut self, id: LinkId, space: SpaceId) {
+    pub(super) fn drain(&mut self, id: LinkId, space: SpaceId) {
         loop {
             let Some(talk) = self.talk(id, &space) else { return };
             let Some(step) = talk.session.as_mut().and_then(Session::poll) else { return };
@@ -250,7 +273,7 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    fn refuse(&mut self, id: LinkId, space: SpaceId, code: Code, text: &str) {
+    pub(super) fn refuse(&mut self, id: LinkId, space: SpaceId, code: Code, text: &str) {
         if let Some(session) = self.talk(id, &space).and_then(|talk| talk.session.as_mut()) {
             session.refuse(code, text);
         }

@@ -126,6 +126,14 @@ impl<D: Disk + Clone> Store<D> {
         Ok(self.table(self.space_index(space)?)?.version())
     }
 
+    /// Returns the latest stamp of a space.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn latest(&self, space: &SpaceId) -> Result<Hlc, ReadError> {
+        Ok(self.table(self.space_index(space)?)?.hlc)
+    }
+
     /// Returns counters of the inside, by name.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
         let filters: usize = self.sealed.iter().map(|s| s.sidecar.resident_bytes()).sum();

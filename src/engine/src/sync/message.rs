@@ -172,6 +172,12 @@ impl Message {
         }
     }
 
+    /// Tells whether this is what each [`Message::Open`] is answered with: one of its kind, or a
+    /// refusal.
+    pub fn answers_an_open(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::Refuse { .. })
+    }
+
     /// Returns acknowledgements of `tips` (strictly ascending by log), as many as are needed.
     pub fn acked(space: SpaceId, tips: &[Tip]) -> Vec<Self> {
         let pieces = tips.chunks(limits::ACKED_TIPS_MAX);

@@ -513,3 +513,25 @@ fn what_the_disk_took_back_is_not_told_to_peers_later() {
         assert!(world.nodes[n].store().closed_logs(&space).unwrap().is_empty());
     }
 }
+
+#[test]
+fn an_opening_that_comes_after_its_session_was_given_up_is_not_answered() {
+    for sessions in [1, 3] {
+        let mut world = World::new(2);
+        let space = world.share();
+        world.put(0, "a", "1");
+        let link = world.connect(0, 1);
+        for _ in 0..sessions {
+            world.nodes[0].open_session(link, space);
+            world.nodes[0].refuse(link, space, Code::TROUBLE, "the disk is full");
+            world.nodes[0].drain(link, space);
+        }
+        // It comes to rest, and the next session is none the worse for it.
+        world.run();
+        world.put(1, "b", "2");
+        world.nodes[0].open_session(link, space);
+        world.run();
+        assert!(world.nodes[0].peers()[0].in_sync);
+        world.assert_equal();
+    }
+}

@@ -43,6 +43,8 @@ pub struct Session {
     nonce: [u8; 16],
     own: Pinned,
     phase: Phase,
+    /// Whether the peer's opening came, or its refusal in place of it.
+    answered: bool,
     steps: VecDeque<Step>,
     stats: Stats,
 
@@ -101,6 +103,7 @@ impl Session {
             unfilled: pinned.missing.clone(),
             own: pinned,
             phase: Phase::Opening,
+            answered: false,
             steps: VecDeque::new(),
             stats: Stats::default(),
             reconciler: None,
@@ -143,6 +146,12 @@ impl Session {
         self.phase == Phase::Over
     }
 
+    /// Tells, once, whether the session ended before the peer answered its opening. That answer is
+    /// still on its way then, and belongs to no other session.
+    pub fn take_unanswered(&mut self) -> bool {
+        self.is_over() && !std::mem::replace(&mut self.answered, true)
+    }
+
     /// Returns the next thing to do, or none until something happens.
     pub fn poll(&mut self) -> Option<Step> {
         self.steps.pop_front()
@@ -160,6 +169,7 @@ impl Session {
         }
         self.stats.bytes_received += frame_bytes(&message) as u64;
         self.stats.commit_bytes_received += message.commit_bytes() as u64;
+        self.answered |= message.answers_an_open();
         let result = self.dispatch(source, message);
         if let Err(error) = &result {
             self.fail(error.clone());
