@@ -177,9 +177,17 @@ impl World {
         self.barriers.push(Barrier { until_ns, shape });
     }
 
-    /// Lifts all barriers and makes links do what they should.
+    /// Lifts all barriers and makes links do what they should. Connections that broke the promises
+    /// of QUIC end: what was repeated on them is answered on and on.
     pub(super) fn clear_links(&mut self) {
         self.barriers.clear();
+        let mangled = self.options.link.mangle_ppm > 0;
+        let links = self.links.links.keys().filter(|_| mangled);
+        for link in links.copied().collect::<Vec<LinkId>>() {
+            for side in [0, 1] {
+                self.queue.put(self.now_ns, Event::Closed { link, side });
+            }
+        }
         let link = &mut self.options.link;
         (link.late_ppm, link.loss_ppm, link.reset_ppm, link.mangle_ppm) = (0, 0, 0, 0);
     }
