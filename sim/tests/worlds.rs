@@ -82,3 +82,38 @@ fn honest_replicas_go_on_beside_every_hostile_peer() {
         assert_eq!(run(&scenario(&steps)).broken, None, "{attack}");
     }
 }
+
+#[test]
+fn a_segment_is_repaired_though_a_log_in_it_was_closed_since() {
+    let scenario = Scenario::parse(
+        "\
+kdelta-sim 1\n\
+         seed 2853\n\
+         replicas 3\n\
+         topology mesh\n\
+         segment-bytes 65536\n\
+         memory-bytes 4194304\n\
+         places 0\n\
+         sync-us 50 4000\n\
+         delay-us 243 244\n\
+         late-ppm 0\n\
+         loss-ppm 0\n\
+         reset-ppm 0\n\
+         mangle-ppm 0\n\
+         bytes-per-s 0\n\
+         trouble-ms 1249\n\
+         at 560 disk 2 drawn D17 3597393002\n\
+         at 599 write 1 unfield 3 0\n\
+         at 599 write 0 remove 0 3\n\
+         at 605 copy 2 3\n\
+         at 646 write 2 retype m 1 99904\n\
+         at 675 write 3 field 0 2 916195\n\
+         at 682 write 3 count 13 17\n\
+         at 781 write 1 remove 13 2\n\
+         at 1245 write 3 retype m 21 751664\n\
+         at 1248 disk 0 drawn D9 1444983148\n\
+",
+    );
+    let told = told(&scenario.unwrap());
+    assert!(told.iter().any(|line| line.starts_with("0 is repaired: log/")), "{told:?}");
+}

@@ -142,10 +142,13 @@ impl<D: Disk + Clone> Store<D> {
             .find_map(|sealed| sealed.tables().ok());
         for table in newest.unwrap_or_default() {
             let Some(space_ix) = self.local.space_index(&table.id) else { continue };
+            let Ok(now) = self.table(space_ix) else { continue };
             for tip in table.frontier() {
-                let here = self.seq(space_ix, &tip.log);
-                if here < tip.seq {
-                    missing.push(format!("commits {} to {} of log {}", here + 1, tip.seq, tip.log));
+                let here = now.seq(&tip.log);
+                // What is suspect since its log was closed comes with what builds upon it.
+                let end = now.plain_end(&tip.log, tip.seq);
+                if here < end {
+                    missing.push(format!("commits {} to {end} of log {}", here + 1, tip.log));
                 }
             }
         }

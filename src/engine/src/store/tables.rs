@@ -157,6 +157,11 @@ impl SpaceTable {
         self.closed.get(log).is_some_and(|closed| closed.seq <= seq)
     }
 
+    /// Returns how far a log that ends at `seq` counts by itself.
+    pub(crate) fn plain_end(&self, log: &LogId, seq: u64) -> u64 {
+        self.closed.get(log).map_or(seq, |closed| seq.min(closed.seq - 1))
+    }
+
     /// Tells whether anything of a log is recorded from `seq` on.
     pub(crate) fn reaches(&self, log: &LogId, seq: u64) -> bool {
         self.seq(log) >= seq || self.branches(log).any(|branch| branch.seq >= seq)
