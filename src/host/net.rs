@@ -111,33 +111,33 @@ impl Replica {
 #[derive(Debug, Default)]
 struct Unsent {
     queue: VecDeque<Vec<u8>>,
-    bytes: usize,
+    bytes: u64,
 }
 
 impl Unsent {
     /// Puts bytes at the end; false if more waits than may.
     fn push(&mut self, bytes: Vec<u8>) -> bool {
-        self.bytes += bytes.len();
+        self.bytes += bytes.len() as u64;
         self.queue.push_back(bytes);
         self.bytes <= UNSENT_BYTES_MAX
     }
 
     fn pop(&mut self) -> Option<Vec<u8>> {
         let bytes = self.queue.pop_front()?;
-        self.bytes -= bytes.len();
+        self.bytes -= bytes.len() as u64;
         Some(bytes)
     }
 
     fn put_back(&mut self, bytes: Vec<u8>) {
-        self.bytes += bytes.len();
+        self.bytes += bytes.len() as u64;
         self.queue.push_front(bytes);
     }
 }
 
 /// Most bytes that wait for one peer: all commits that credit allows, the largest chunk begun at
 /// its end, and as much again of everything else.
-const UNSENT_BYTES_MAX: usize =
-    2 * (limits::CREDIT_WINDOW_BYTES as usize + limits::CHUNK_WHOLE_BYTES_MAX);
+const UNSENT_BYTES_MAX: u64 =
+    2 * (limits::CREDIT_WINDOW_BYTES + limits::CHUNK_WHOLE_BYTES_MAX as u64);
 
 /// Carries events in and outputs out until the replica is gone.
 async fn carry(
