@@ -9,6 +9,7 @@ use super::stage::Stage;
 use super::story::story;
 use crate::check::Broken;
 use crate::command::as_test;
+use crate::disk::Row;
 use crate::scenario::{Action, DiskFault, LinkOptions, NODES_MAX, Scenario, Step, Topology};
 use crate::shrink::{Shrunk, shrink_by};
 use crate::trace::{Keep, Trace, text};
@@ -31,15 +32,20 @@ pub struct Faults {
     pub network: bool,
     /// Replicas crash, stop or hang, and come back.
     pub crashes: bool,
-    /// Syncs and writes fail, disks are full or read-only, for a time.
+    /// Syncs and writes fail, disks are full or read-only for a time, or slow; what lies on them
+    /// rots, and is repaired from others.
     pub disks: bool,
     /// Clocks jump and drift.
     pub clocks: bool,
     /// A replica's disk is copied, and the copy runs beside the original, under the same key.
     pub copies: bool,
-    /// A replica is set back to an older copy of its disk, or begins with an empty one. What only
-    /// that disk held is lost, durable or not: a check that does not allow for that will fail.
+    /// A replica is set back to an older copy of its disk, or begins with an empty one, or its disk
+    /// lies about a sync. What only that disk held is lost, durable or not: a check that does not
+    /// allow for that will fail.
     pub lost_disks: bool,
+    /// Whoever holds the key of a replica of its own takes part and lies: it forges, floods, and
+    /// keeps back. It may write to any key of a space that is open to it, as any member may.
+    pub hostile: bool,
 }
 
 impl Faults {
@@ -51,6 +57,7 @@ impl Faults {
         clocks: true,
         copies: true,
         lost_disks: true,
+        hostile: true,
     };
     /// None: a calm world.
     pub const NONE: Self = Self {
@@ -60,6 +67,7 @@ impl Faults {
         clocks: false,
         copies: false,
         lost_disks: false,
+        hostile: false,
     };
 
     fn allow(&self, action: &Action) -> bool {
@@ -71,6 +79,14 @@ impl Faults {
             Action::Clog { .. } | Action::Reset { .. } => self.network,
             Action::Jump { .. } | Action::Drift { .. } => self.clocks,
             Action::Copy { .. } => self.copies,
+            Action::Hostile { .. } => self.hostile,
+            // What a disk says is synced and is not may be lost for good.
+            Action::Disk { fault: DiskFault::Drawn(Row::D12, _), .. } => self.lost_disks,
+            Action::Disk { fault: DiskFault::Media(fault), .. }
+                if fault.rows().contains(&Row::D12) =>
+            {
+                self.lost_disks
+            }
             Action::Save { .. } | Action::Restore { .. } | Action::Wipe { .. } => self.lost_disks,
             _ => self.disks,
         }
@@ -78,9 +94,10 @@ impl Faults {
 }
 
 impl Default for Faults {
-    /// All but [`lost_disks`](Self::lost_disks).
+    /// All but [`lost_disks`](Self::lost_disks) and [`hostile`](Self::hostile): not every app can
+    /// hold what it promises against those.
     fn default() -> Self {
-        Self { lost_disks: false, ..Self::ALL }
+        Self { lost_disks: false, hostile: false, ..Self::ALL }
     }
 }
 
