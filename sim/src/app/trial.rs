@@ -32,16 +32,15 @@ pub struct Faults {
     pub network: bool,
     /// Replicas crash, stop or hang, and come back.
     pub crashes: bool,
-    /// Syncs and writes fail, disks are full or read-only for a time, or slow; what lies on them
-    /// rots, and is repaired from others.
+    /// Syncs and writes fail, disks are full or read-only for a time, or slow.
     pub disks: bool,
     /// Clocks jump and drift.
     pub clocks: bool,
     /// A replica's disk is copied, and the copy runs beside the original, under the same key.
     pub copies: bool,
     /// A replica is set back to an older copy of its disk, or begins with an empty one, or its disk
-    /// lies about a sync. What only that disk held is lost, durable or not: a check that does not
-    /// allow for that will fail.
+    /// rots or lies, and is repaired from others. What only that disk held may be lost, durable or
+    /// not: a check that does not allow for that will fail.
     pub lost_disks: bool,
     /// Whoever holds the key of a replica of its own takes part and lies: it forges, floods, and
     /// keeps back. It may write to any key of a space that is open to it, as any member may.
@@ -80,11 +79,9 @@ impl Faults {
             Action::Jump { .. } | Action::Drift { .. } => self.clocks,
             Action::Copy { .. } => self.copies,
             Action::Hostile { .. } => self.hostile,
-            // What a disk says is synced and is not may be lost for good.
-            Action::Disk { fault: DiskFault::Drawn(Row::D12, _), .. } => self.lost_disks,
-            Action::Disk { fault: DiskFault::Media(fault), .. }
-                if fault.rows().contains(&Row::D12) =>
-            {
+            Action::Disk { fault: DiskFault::Drawn(Row::D14 | Row::D17, _), .. } => self.disks,
+            // What lies on one disk alone may be lost for good by these.
+            Action::Disk { fault: DiskFault::Drawn(..) | DiskFault::Media(_), .. } => {
                 self.lost_disks
             }
             Action::Save { .. } | Action::Restore { .. } | Action::Wipe { .. } => self.lost_disks,
