@@ -76,8 +76,9 @@ pub struct Log<D> {
     pub(super) health: Health,
     pub(super) syncing: bool,
     pub(super) moved: VecDeque<Moved>,
-    /// Why the last group was taken back that was, until somebody asks.
-    pub(super) refused: Option<DiskError>,
+    /// Where the log ended when the last group was taken back that was, and why, until somebody
+    /// asks.
+    pub(super) refused: Option<(Position, DiskError)>,
     /// The clean mark on disk.
     pub(super) mark: Option<Mark>,
 }
@@ -270,8 +271,9 @@ impl<D: Disk> Log<D> {
         self.moved.pop_front()
     }
 
-    /// Returns why a group was taken back, if one was since the last call.
-    pub fn take_refused(&mut self) -> Option<DiskError> {
+    /// Returns where the log ended when a group was taken back, and why, if one was since the last
+    /// call. What lies before that is kept, here or where it was moved to.
+    pub fn take_refused(&mut self) -> Option<(Position, DiskError)> {
         self.refused.take()
     }
 
@@ -387,10 +389,12 @@ impl<D: Disk> Log<D> {
         if !error.is_refusal() {
             return self.fail_over("writing", error);
         }
-        if active.open_count > 0 {
-            self.refused = Some(error.clone());
-        }
+        let lost = active.open_count > 0;
         active.take_back();
+        if lost {
+            // Of this segment, also if what is kept of it moves to another one below.
+            self.refused = Some((active.position(active.written), error.clone()));
+        }
         if active.flushed == 0 {
             self.active = None;
             // Best effort: an unfinished file is swept up when the log is opened.

@@ -70,6 +70,8 @@ pub struct Faults {
     pub writes_to_pass: u64,
     /// ...and then this many fail, half of their bytes written.
     pub writes_to_fail: u64,
+    /// So many files cannot be cut shorter.
+    pub cuts_to_fail: u64,
     /// Bytes that all files together may have; above it the disk is full.
     pub space: Option<u64>,
     /// Nothing can be changed.
@@ -424,6 +426,9 @@ impl Disk for MemoryDisk {
         state.change(file)?;
         if !state.files.contains_key(&file) {
             return fail(DiskErrorKind::NotFound, file, "no such file");
+        }
+        if due(&mut 0, &mut state.faults.cuts_to_fail) {
+            return fail(DiskErrorKind::Io, file, "it cannot be cut");
         }
         state.record(file, Change::Shrink(size(len)));
         Ok(())

@@ -52,7 +52,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{JobId, LinkId, Report};
     use super::*;
+    use crate::base::ReplicaId;
+    use crate::sync::Stats;
 
     #[test]
     fn nothing_leaves_before_it_is_durable() {
@@ -64,5 +67,34 @@ mod tests {
         assert!(outbox.pop(at(10)).is_some());
         assert!(outbox.pop(at(10)).is_some());
         assert!(outbox.pop(at(10)).is_none());
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_said_and_requests_are_answered_all_the_same() {
+        let at = |offset| Position { segment: 1, offset };
+        let send = |n| Output::Send { link: LinkId(n), bytes: Vec::new() };
+        let report = Report {
+            peer: ReplicaId::default(),
+            spaces: Vec::new(),
+            in_sync: true,
+            stats: Stats::default(),
+            received_events: 1,
+            sent_events: 0,
+            problem: None,
+        };
+        let done = |report: &Report| Output::JobDone { job: JobId(1), report: report.clone() };
+        let mut outbox = Outbox::default();
+        outbox.push(at(10), send(1));
+        outbox.push(at(10), done(&report));
+        outbox.push(at(20), send(2));
+        outbox.push(at(20), done(&report));
+        let problem = Problem::Broken("the disk is full".to_owned());
+        outbox.take_back(at(10), &problem);
+        let told = Report { in_sync: false, problem: Some(problem), ..report.clone() };
+        for expected in [send(1), done(&report), done(&told)] {
+            let output = outbox.pop(at(10)).unwrap();
+            assert_eq!(format!("{output:?}"), format!("{expected:?}"));
+        }
+        assert_eq!(outbox.len(), 0);
     }
 }

@@ -133,8 +133,8 @@ impl<D: Disk + Clone> Store<D> {
             changed = !mutant!("moved-records-not-followed");
             sometimes!("store-moved-records-followed");
         }
-        if let Some(error) = self.log.take_refused() {
-            self.refusals.note(self.log.written(), error.to_string());
+        if let Some((kept, error)) = self.log.take_refused() {
+            self.refusals.note(kept, error.to_string());
             changed |= !mutant!("taken-back-but-shown");
         }
         if changed {

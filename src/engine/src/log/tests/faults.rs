@@ -160,6 +160,28 @@ fn a_group_that_does_not_fit_is_taken_back_whole() {
 }
 
 #[test]
+fn a_group_is_gone_from_where_it_was_though_what_was_before_it_moves() {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..2);
+    sync(&mut log).unwrap();
+    append(&mut log, 2..3);
+    log.flush().unwrap();
+    let kept = log.written();
+    append(&mut log, 3..8);
+    let lost = log.written();
+    disk.chop(log.segments()[0].file, 300);
+    let used: usize = disk.all_files().iter().map(|f| disk.content(*f).unwrap().len()).sum();
+    disk.faults(|faults| (faults.space, faults.cuts_to_fail) = (Some(used as u64 + 100), 1));
+    assert!(matches!(log.flush(), Err(LogError::Full(_))));
+    disk.faults(|faults| faults.space = None);
+    log.retry().unwrap();
+    assert!(log.written().segment > kept.segment, "what is kept moved");
+    let (end, _) = log.take_refused().unwrap();
+    assert_eq!((end, lost > end), (kept, true));
+    assert_eq!(numbers(&log), (up_to(3), vec![]));
+}
+
+#[test]
 fn a_group_is_reported_gone_though_the_file_cannot_be_cut_either() {
     let (disk, mut log) = fresh();
     append(&mut log, 0..2);
