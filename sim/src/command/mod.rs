@@ -169,7 +169,7 @@ impl From<fmt::Error> for CommandError {
 /// [`CommandError`]; what was printed before is right.
 pub fn carry_out(command: &Command, front: &mut dyn Front) -> Result<bool, CommandError> {
     if let Some(name) = &command.mutant {
-        plant(name)?;
+        mutants::plant(Some(name))?;
     }
     let mut desk = Desk { front, json: command.json };
     match &command.verb {
@@ -186,30 +186,12 @@ pub fn carry_out(command: &Command, front: &mut dyn Front) -> Result<bool, Comma
     }
 }
 
-/// Chooses the planted bug of that name for the whole process.
-#[cfg(feature = "mutants")]
-fn plant(name: &str) -> Result<(), CommandError> {
-    mutant::choose(Some(name)).map_err(|error| CommandError::Usage(error.to_string()))
-}
-
-#[cfg(not(feature = "mutants"))]
-fn plant(_: &str) -> Result<(), CommandError> {
-    let reason = "this build has no planted bugs; build it with --features kdelta-sim/mutants";
-    Err(CommandError::Usage(reason.to_owned()))
-}
-
-/// Returns the marks of rare paths that no scenario took since [`forget_marks`]; none if this build
+/// Returns the marks of rare paths that no scenario took since they were reset; none if this build
 /// counts no marks.
 fn marks_missed() -> Option<Vec<&'static str>> {
-    #[cfg(feature = "marks")]
-    return Some(mark::hits().into_iter().filter(|(_, n)| *n == 0).map(|(name, _)| name).collect());
-    #[cfg(not(feature = "marks"))]
-    None
-}
-
-fn forget_marks() {
-    #[cfg(feature = "marks")]
-    mark::reset();
+    let hits = marks::hits();
+    let missed = hits.iter().filter(|(_, count)| *count == 0).map(|(name, _)| *name);
+    (!hits.is_empty()).then(|| missed.collect())
 }
 
 impl Source {
@@ -262,7 +244,7 @@ impl Desk<'_> {
             let reason = "a scenario in a file says itself how many replicas there are";
             return Err(CommandError::Usage(reason.to_owned()));
         }
-        forget_marks();
+        marks::reset();
         let seeds_all = seeds.end.saturating_sub(seeds.start);
         let mut sums = Sums { seeds: seeds_all, ..Sums::default() };
         for seed in seeds {

@@ -95,7 +95,7 @@ pub const PLAIN: Batch = Batch { seeds: 0..1_000, every: 7, names: Vec::new(), b
 pub fn play(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
     reset();
     if hits().is_empty() {
-        return Err(CommandError::Usage(needs("marks")));
+        return Err(CommandError::Usage(needs("counts no rare paths", "marks")));
     }
     let mut fine = true;
     for play in batch.plays() {
@@ -138,15 +138,16 @@ fn judge(hits: &[(&'static str, u64)], listed: &[Listed]) -> Vec<String> {
 }
 
 #[cfg(feature = "marks")]
-use mark::{hits, reset};
+pub(crate) use mark::{hits, reset};
 
+/// Marks are not counted in this build: there are none.
 #[cfg(not(feature = "marks"))]
-fn hits() -> Vec<(&'static str, u64)> {
+pub(crate) fn hits() -> Vec<(&'static str, u64)> {
     Vec::new()
 }
 
 #[cfg(not(feature = "marks"))]
-fn reset() {}
+pub(crate) fn reset() {}
 
 #[cfg(test)]
 mod tests {

@@ -125,8 +125,8 @@ fn go_on(front: &dyn Front) -> Result<(), CommandError> {
     if front.is_stopped() { Err(CommandError::Stopped) } else { Ok(()) }
 }
 
-fn needs(feature: &str) -> String {
-    format!("this build has no {feature}; build it with --features kdelta-sim/{feature}")
+fn needs(lacks: &str, feature: &str) -> String {
+    format!("this build {lacks}; build it with --features kdelta-sim/{feature}")
 }
 
 /// How many seeds are played before the crash scenarios.

@@ -2,7 +2,7 @@
 
 use kdelta_engine::base::mutant;
 
-use super::{Batch, Listed, Play, go_on, needs, say};
+use super::{Batch, Listed, Play, go_on, say};
 use crate::command::{CommandError, Front};
 
 /// The planted bugs that no batch finds.
@@ -108,9 +108,7 @@ pub fn play(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> 
     if let Some(unknown) = batch.names.iter().find(|name| !known(name)) {
         return Err(CommandError::Usage(format!("there is no mutant `{unknown}`")));
     }
-    if !plant(None) {
-        return Err(CommandError::Usage(needs("mutants")));
-    }
+    plant(None)?;
     // What a bug makes the engine say when it stops is in the table.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -128,9 +126,9 @@ fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
         let listed = NOT_FOUND.iter().any(|entry| entry.name == mutant.name);
         let few = if listed && batch.brief { batch.first_seeds().count() } else { plays.len() };
         go_on(front)?;
-        plant(Some(mutant.name));
+        plant(Some(mutant.name))?;
         let found = first(plays.get(..few).unwrap_or_default());
-        plant(None);
+        plant(None)?;
         fine &= found.is_some() != listed;
         let (name, row) = (mutant.name, mutant.row);
         match found {
@@ -165,13 +163,16 @@ fn first(plays: &[Play]) -> Option<Found> {
         .find_map(|(play, plays)| play.broken().map(|broken| Found { play: *play, plays, broken }))
 }
 
-/// Plants a bug in this process in place of the one before; tells whether that can be done.
+/// Plants a bug in this process in place of the one before, or none.
+///
+/// # Errors
+/// [`CommandError::Usage`]: it is not known, or this build has none.
 #[cfg(feature = "mutants")]
-fn plant(name: Option<&str>) -> bool {
-    mutant::choose(name).is_ok()
+pub(crate) fn plant(name: Option<&str>) -> Result<(), CommandError> {
+    mutant::choose(name).map_err(|error| CommandError::Usage(error.to_string()))
 }
 
 #[cfg(not(feature = "mutants"))]
-fn plant(_: Option<&str>) -> bool {
-    false
+pub(crate) fn plant(_: Option<&str>) -> Result<(), CommandError> {
+    Err(CommandError::Usage(super::needs("has no planted bugs", "mutants")))
 }

@@ -181,8 +181,7 @@ impl World {
     /// of QUIC end: what was repeated on them is answered on and on.
     pub(super) fn clear_links(&mut self) {
         self.barriers.clear();
-        let mangled = self.options.link.mangle_ppm > 0;
-        let links = self.links.links.keys().filter(|_| mangled);
+        let links = self.links.links.keys().filter(|_| self.mangles);
         for link in links.copied().collect::<Vec<LinkId>>() {
             for side in [0, 1] {
                 self.queue.put(self.now_ns, Event::Closed { link, side });

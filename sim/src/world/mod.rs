@@ -57,7 +57,7 @@ pub struct World {
     numbers: u64,
     /// Whether everything is mended and nothing goes wrong any more.
     healed: bool,
-    /// Whether links keep QUIC's promises, so that honest peers have nothing to blame.
+    /// Whether links break QUIC's promises before all is mended: honest peers may blame each other.
     mangles: bool,
     /// What is sent, while somebody listens.
     heard: Option<Heard>,
