@@ -63,11 +63,6 @@ pub const OUT_OF_REACH: &[Listed] = &[
         test: "a_repair_ends_only_once_all_is_here_that_the_index_knows_of",
     },
     Listed {
-        name: "store-suspects-give-way",
-        why: "what waits in a world never fills the room",
-        test: "commits_whose_past_is_kept_back_wait_in_a_bounded_room",
-    },
-    Listed {
         name: "sync-by-ranges",
         why: "no world has more logs than a frontier tells whole",
         test: "three_of_a_thousand_logs_take_four_round_trips_and_32_kib",

@@ -9,7 +9,6 @@ use kdelta_engine::base::{CommitId, EventId, Key, SpaceId, hex};
 use kdelta_engine::causal;
 use kdelta_engine::crdt;
 use kdelta_engine::log::Disk;
-use kdelta_engine::store::sidecar::SidecarError;
 use kdelta_engine::store::{HistoryEvent, Point, ReadError, Store, TagState};
 
 use super::causes::Set;
@@ -285,13 +284,11 @@ fn ask<D: Disk + Clone, T>(
 ) -> Result<T, ReadError> {
     let mut last = 0;
     loop {
-        match question(store) {
-            Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) if segment != last => {
-                last = segment;
-                store.rebuild(segment)?;
-            }
-            answer => return answer,
-        }
+        let answer = question(store);
+        let rotted = answer.as_ref().err().and_then(ReadError::to_rebuild);
+        let Some(segment) = rotted.filter(|segment| *segment != last) else { return answer };
+        last = segment;
+        store.rebuild(segment)?;
     }
 }
 

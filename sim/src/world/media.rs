@@ -49,9 +49,7 @@ impl World {
         let mut spare = |file: FileId, range| {
             // A growing segment that reads as it was is taken for one that ends there.
             let grows = row == Row::D11 && file.kind == FileKind::Segment;
-            // A store does not open while it cannot read one of its two local files.
-            let shut = row == Row::D8 && file.kind == FileKind::Local;
-            !grows && !shut && self.may_go_bad(at, file, range)
+            !grows && self.may_go_bad(at, file, range)
         };
         Fault::draw(&disk, &mut rng, &[row], &mut spare)
     }

@@ -16,7 +16,6 @@ use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
 use crate::engine::causal::VersionVector;
 use crate::engine::crdt::View;
 use crate::engine::log::Position;
-use crate::engine::store::sidecar::SidecarError;
 use crate::engine::store::{self, Expect, ReadError, Write};
 use crate::host::clock;
 use crate::host::repair::RepairReport;
@@ -89,7 +88,7 @@ impl Backend {
         Ok(self.replica.read(|store| {
             let mut outcome = once(store);
             for _ in 0..REBUILDS_MAX {
-                let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = outcome else {
+                let Some(segment) = outcome.as_ref().err().and_then(ReadError::to_rebuild) else {
                     break;
                 };
                 store.rebuild(segment)?;

@@ -76,7 +76,7 @@ pub struct Faults {
     pub space: Option<u64>,
     /// Nothing can be changed.
     pub read_only: bool,
-    /// Places where reading fails.
+    /// Places where reading fails, until the file is replaced or removed: others then hold its name.
     pub unreadable: Vec<(FileId, Range<u64>)>,
     /// After this many more changes the power is off and everything fails, until the crash.
     pub power_off_in: Option<u64>,
@@ -466,6 +466,7 @@ impl Disk for MemoryDisk {
             return fail(DiskErrorKind::Full, file, "no space is left");
         }
         let (durable, view) = (bytes.to_vec(), bytes.to_vec());
+        state.faults.unreadable.retain(|(at, _)| *at != file);
         state.files.insert(file, File { durable, view, entered: true, ..File::default() });
         Ok(())
     }
@@ -479,6 +480,7 @@ impl Disk for MemoryDisk {
         if found.entered {
             state.removed.insert(file, found.durable);
         }
+        state.faults.unreadable.retain(|(at, _)| *at != file);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
 use crate::store::{InsertError, ReadError, Run, Serving};
 use crate::sync::{
-    Code, Message, PeerText, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
+    Code, Message, Missing, PeerText, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
 };
 
 /// What is said with one peer about one space.
@@ -60,9 +60,13 @@ impl<D: Disk + Clone> Node<D> {
         else {
             return;
         };
-        let digest = self.store.state_hash(&space).ok().flatten();
         let closed = self.store.closed_logs(&space).unwrap_or_default();
-        let pinned = Pinned { digest, frontier, missing: Vec::new(), closed };
+        // What nothing vouches for any more is asked for again, as if it were lost.
+        let unvouched = self.store.unvouched(&space).unwrap_or_default();
+        let lost = |tip: Tip| Missing { log: tip.log, from: tip.seq, to: tip.seq };
+        let missing: Vec<Missing> = unvouched.into_iter().map(lost).collect();
+        let digest = self.store.state_hash(&space).ok().flatten().filter(|_| missing.is_empty());
+        let pinned = Pinned { digest, frontier, missing, closed };
         let written = self.store.written();
         let (mut nonce, now) = (self.rng.bytes(), self.now.mono);
         if mutant!("address-in-the-nonce") {
@@ -283,11 +287,14 @@ impl<D: Disk + Clone> Node<D> {
     /// they say of it leaves only once it is durable: every output waits for that.
     fn report_durable(&mut self, space: &SpaceId) {
         let Ok(version) = self.store.version(space) else { return };
+        let unvouched = self.store.unvouched(space).unwrap_or_default();
+        let lacks = |log: &LogId| unvouched.binary_search_by_key(log, |tip| tip.log).is_ok();
+        let upto = |log: &LogId| version.get(log).saturating_sub(u64::from(lacks(log)));
         let mut changed = Vec::new();
         for link in self.links.values_mut() {
             let session = link.talks.get_mut(space).and_then(|talk| talk.session.as_mut());
             if let Some(session) = session.filter(|session| !session.is_over()) {
-                session.durable(&|log| version.get(log));
+                session.durable(&upto);
                 changed.push(link.id);
             }
         }
@@ -349,7 +356,13 @@ impl<D: Disk + Clone> Node<D> {
                 }
                 // The rest is not to be had here yet; what is asked of the peer may bring it.
                 Ok(None) | Err(ReadError::Unvouched) => sometimes!("node-request-ends-early"),
-                Err(error) => trouble = Some(error.to_string()),
+                Err(error) => {
+                    trouble = Some(error.to_string());
+                    if let Some(segment) = error.to_rebuild() {
+                        // For the next session.
+                        let _ = self.store.rebuild(segment);
+                    }
+                }
             }
             let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());
             if last {

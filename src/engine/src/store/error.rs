@@ -56,6 +56,39 @@ pub enum ReadError {
     Sidecar(#[from] SidecarError),
 }
 
+impl WriteError {
+    /// Returns the segment whose sidecar is to be built anew before this is tried again; none if
+    /// that would not help.
+    pub fn to_rebuild(&self) -> Option<u64> {
+        match self {
+            Self::Read(error) => error.to_rebuild(),
+            _ => None,
+        }
+    }
+}
+
+impl InsertError {
+    /// Returns the segment whose sidecar is to be built anew before this is tried again; none if
+    /// that would not help.
+    pub fn to_rebuild(&self) -> Option<u64> {
+        match self {
+            Self::Read(error) => error.to_rebuild(),
+            _ => None,
+        }
+    }
+}
+
+impl ReadError {
+    /// Returns the segment whose sidecar is to be built anew before the question is asked again;
+    /// none if that would not help.
+    pub fn to_rebuild(&self) -> Option<u64> {
+        match self {
+            Self::Sidecar(error) => error.to_rebuild(),
+            _ => None,
+        }
+    }
+}
+
 /// A place where the log is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log segment {segment} is damaged at byte {offset}")]

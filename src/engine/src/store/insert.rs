@@ -49,6 +49,10 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`InsertError`] says whose fault it is. Commits before the culprit stay applied.
     pub fn insert_chunk(&mut self, now: Now, bytes: &[u8]) -> Result<Inserted, InsertError> {
+        self.past_rot(InsertError::to_rebuild, |store| store.insert_once(now, bytes))
+    }
+
+    fn insert_once(&mut self, now: Now, bytes: &[u8]) -> Result<Inserted, InsertError> {
         self.log.set_wall(now.wall);
         let chunk = Chunk::decode(bytes)?;
         let space_ix = self.space_index(&chunk.space)?;
@@ -60,6 +64,8 @@ impl<D: Disk + Clone> Store<D> {
             .iter()
             .filter_map(|(log, tip)| Some((*log, (*tip, chunk.vouchers.get(log)?.clone()))))
             .collect();
+        let known = inserted.tips.iter().filter(|tip| !last.contains_key(&tip.log));
+        self.vouch_anew(space_ix, &chunk, known)?;
         let commits: Vec<Arc<Commit>> = chunk.commits.into_iter().map(Arc::new).collect();
         let mut taken = Ok(());
         for commit in commits.iter().filter(|commit| last.contains_key(&commit.log())) {
@@ -172,7 +178,7 @@ impl<D: Disk + Clone> Store<D> {
         let gap = InsertError::Gap { log, seq: seq + 1 };
         let table = self.table(space_ix)?;
         if table.is_suspect(&log, seq) {
-            let waits = self.waiting.suspect(space_ix, &base.id).is_some();
+            let waits = self.waiting.suspect(space_ix, base).is_some();
             let here = waits || self.locate(space_ix, base)?.is_some();
             return if here { Ok(()) } else { Err(gap) };
         }

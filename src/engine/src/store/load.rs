@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::sidecar::{KeyHash, SidecarError};
+use super::sidecar::KeyHash;
 use super::tail::{Namespace, table_key};
 use super::{ReadError, Store, TagState};
 use crate::base::{CommitId, Dot, Key, LogId, Reader, SpaceId};
@@ -36,13 +36,8 @@ impl<D: Disk + Clone> Store<D> {
         if let Some(state) = self.cache.get(&row) {
             return Ok(state);
         }
-        let (state, sound) = self.sound(|store| match store.fold_row(space_ix, &row) {
-            // Derived data is never worth an error where the truth is at hand.
-            Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) => {
-                store.rebuild(segment)?;
-                store.fold_row(space_ix, &row)
-            }
-            folded => folded,
+        let (state, sound) = self.sound(|store| {
+            store.past_rot(ReadError::to_rebuild, |store| store.fold_row(space_ix, &row))
         });
         let state = Arc::new(state?);
         if sound {

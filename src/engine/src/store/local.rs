@@ -1,10 +1,10 @@
 //! What a store knows that is not history: its own identity, the names it gives to spaces, whom it
 //! admits, and the tickets it issued.
 //!
-//! It is truth, not derived, and small. It lives in two files that are replaced in turn, each with
-//! a generation and a checksum (FORMAT 9): a torn or rotted newest file costs the last edit at
-//! most, and both damaged is an error that is told, never guessed around. Nothing of it is
-//! replicated.
+//! It is truth, not derived, and small. It lives in two files that hold the same but for a
+//! generation, each with a checksum, and are replaced one after the other (FORMAT 9): a lost file
+//! costs nothing, or the last edit if the power was cut between the two, and both lost is an error
+//! that is told, never guessed around. Nothing of it is replicated.
 
 use crate::base::{CodecError, Reader, ReplicaId, SpaceId, Writer};
 use crate::limits;
@@ -13,7 +13,7 @@ use crate::log::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
 /// The local truth of one store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Local {
-    /// Grows by one with each save.
+    /// Grows by one with each file that is written.
     pub generation: u64,
     /// Random name of this store: seeds its checksums.
     pub store: [u8; 16],
@@ -89,40 +89,60 @@ pub enum LocalError {
 }
 
 impl Local {
-    /// Reads the newest whole generation; none if the store is new.
+    /// Reads the newest whole generation, and tells whether the other is lost, which may have been
+    /// newer; none if the store is new.
     ///
     /// # Errors
-    /// [`LocalError`]. A single damaged generation is no error: the other serves.
-    pub fn load(disk: &impl Disk) -> Result<Option<Self>, LocalError> {
+    /// [`LocalError`]. A single lost generation is no error: the other serves.
+    pub fn load(disk: &impl Disk) -> Result<Option<(Self, bool)>, LocalError> {
         let mut newest: Option<Self> = None;
-        let mut damage = None;
-        for number in 0..2 {
-            let file = FileId { kind: FileKind::Local, number };
-            match read_whole(disk, file) {
-                Ok(bytes) => match Self::decode(&bytes) {
-                    Ok(local) => {
-                        if newest.as_ref().is_none_or(|n| n.generation < local.generation) {
-                            newest = Some(local);
-                        }
+        let mut lost = None;
+        for file in Self::files() {
+            match Self::read(disk, file) {
+                Ok(Some(local)) => {
+                    if newest.as_ref().is_none_or(|n| n.generation < local.generation) {
+                        newest = Some(local);
                     }
-                    Err(error) => damage = Some(error),
-                },
-                Err(error) if error.kind == DiskErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
+                }
+                Ok(None) => {}
+                Err(LocalError::Disk(error)) if error.kind != DiskErrorKind::Io => {
+                    return Err(error.into());
+                }
+                Err(error) => lost = Some(error),
             }
         }
-        sometimes!("store-older-local-file-serves", newest.is_some() && damage.is_some());
-        match (newest, damage) {
-            (None, Some(error)) => Err(LocalError::Damaged(error)),
-            (newest, _) => Ok(newest),
+        sometimes!("store-older-local-file-serves", newest.is_some() && lost.is_some());
+        match (newest, lost) {
+            (None, Some(error)) => Err(error),
+            (newest, lost) => Ok(newest.map(|newest| (newest, lost.is_some()))),
         }
     }
 
-    /// Writes the next generation; durable on return.
+    /// Reads one generation; none if there is no such file.
+    fn read(disk: &impl Disk, file: FileId) -> Result<Option<Self>, LocalError> {
+        match read_whole(disk, file) {
+            Ok(bytes) => Self::decode(&bytes).map(Some).map_err(LocalError::Damaged),
+            Err(error) if error.kind == DiskErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn files() -> impl Iterator<Item = FileId> {
+        (0..2).map(|number| FileId { kind: FileKind::Local, number })
+    }
+
+    /// Writes the next generation, into both files; durable on return.
     ///
     /// # Errors
     /// The disk's; the generation before is untouched then.
     pub fn save(&mut self, disk: &impl Disk) -> Result<(), DiskError> {
+        self.save_once(disk)?;
+        // What one file holds is saved. That the other holds it too is for the day when one is lost.
+        let _ = self.save_once(disk);
+        Ok(())
+    }
+
+    fn save_once(&mut self, disk: &impl Disk) -> Result<(), DiskError> {
         let next = Self { generation: self.generation + 1, ..self.clone() };
         let file = FileId { kind: FileKind::Local, number: next.generation % 2 };
         if mutant!("local-file-not-synced") {
@@ -134,15 +154,9 @@ impl Local {
         Ok(())
     }
 
-    /// Checks both generations and names the damaged files.
-    pub fn verify(disk: &impl Disk) -> Vec<(FileId, CodecError)> {
-        let files = (0..2).map(|number| FileId { kind: FileKind::Local, number });
-        files
-            .filter_map(|file| {
-                let bytes = read_whole(disk, file).ok()?;
-                Self::decode(&bytes).err().map(|error| (file, error))
-            })
-            .collect()
+    /// Checks both generations and names the lost files.
+    pub fn verify(disk: &impl Disk) -> Vec<(FileId, LocalError)> {
+        Self::files().filter_map(|file| Some((file, Self::read(disk, file).err()?))).collect()
     }
 
     /// Returns the space of that name.
@@ -342,12 +356,12 @@ mod tests {
         let mut local = sample();
         for _ in 0..3 {
             local.save(&disk).unwrap();
-            assert_eq!(Local::load(&disk).unwrap().as_ref(), Some(&local));
+            assert_eq!(Local::load(&disk).unwrap(), Some((local.clone(), false)));
         }
     }
 
     #[test]
-    fn a_flipped_bit_costs_one_generation_and_is_named() {
+    fn a_flipped_bit_costs_nothing_and_is_named() {
         let mut bytes = sample().encode();
         for at in 0..bytes.len() {
             for bit in 0..8 {
@@ -359,14 +373,14 @@ mod tests {
         let disk = MemoryDisk::default();
         let mut local = sample();
         local.save(&disk).unwrap();
-        let before = local.clone();
         local.incarnation = 43;
         local.save(&disk).unwrap();
-        let newest = FileId { kind: FileKind::Local, number: 0 };
+        let newest = FileId { kind: FileKind::Local, number: local.generation % 2 };
         disk.write(newest, 20, &[0xff]).unwrap();
-        assert_eq!(Local::load(&disk).unwrap(), Some(before));
+        let other = Local { generation: local.generation - 1, ..local };
+        assert_eq!(Local::load(&disk).unwrap(), Some((other, true)));
         assert_eq!(Local::verify(&disk).len(), 1);
-        disk.write(FileId { number: 1, ..newest }, 20, &[0xff]).unwrap();
+        disk.write(FileId { number: 1 - newest.number, ..newest }, 20, &[0xff]).unwrap();
         assert!(matches!(Local::load(&disk), Err(LocalError::Damaged(_))));
     }
 }

@@ -9,7 +9,6 @@ use super::cache::{Cache, Recent};
 use super::local::{Local, LocalError};
 use super::refusals::Refusals;
 use super::seal::Sealed;
-use super::sidecar::SidecarError;
 use super::survey::Counted;
 use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
@@ -47,11 +46,11 @@ impl<D: Disk + Clone> Store<D> {
         options: Options,
     ) -> Result<(Self, Opened), OpenError> {
         let mut rng = Rng::new(seed);
-        let local = match Local::load(&disk)? {
-            Some(local) => local,
+        let (local, is_doubtful) = match Local::load(&disk)? {
+            Some(loaded) => loaded,
             None if disk.files(FileKind::Segment)?.is_empty() => {
                 let (store, incarnation, place) = (rng.bytes(), rng.u64(), options.place);
-                Local { store, incarnation, place, ..Local::default() }
+                (Local { store, incarnation, place, ..Local::default() }, false)
             }
             None => return Err(LocalError::Missing.into()),
         };
@@ -84,8 +83,9 @@ impl<D: Disk + Clone> Store<D> {
             store.damaged_places.insert(damage.segment);
         }
         store.blind.noticed.clone_from(&store.damaged_places);
-        // Of the own log something may be lost: no number is used again.
-        store.new_life = store.mourns();
+        // Of the own log something may be lost, or its last life is not known: no number is used
+        // again.
+        store.new_life = store.mourns() || is_doubtful;
         let (replayed_events, rebuilt) = store.load()?;
         Ok((store, Opened { recovery, replayed_events, rebuilt }))
     }
@@ -103,6 +103,23 @@ impl<D: Disk + Clone> Store<D> {
         sometimes!("store-damaged-sidecar-rebuilt");
         self.disk.remove(FileId { kind: FileKind::Sidecar, number: segment })?;
         self.reload()
+    }
+
+    /// Does something; if a damaged sidecar is in the way, builds that anew and does it again:
+    /// derived data is never worth an error where the truth is at hand.
+    pub(crate) fn past_rot<T, E: From<ReadError>>(
+        &mut self,
+        rotted: impl Fn(&E) -> Option<u64>,
+        act: impl Fn(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let outcome = act(self);
+        match outcome.as_ref().err().and_then(rotted) {
+            Some(segment) => {
+                self.rebuild(segment)?;
+                act(self)
+            }
+            None => outcome,
+        }
     }
 
     /// Forgets what the log took back, by reading again what it holds.
@@ -129,13 +146,15 @@ impl<D: Disk + Clone> Store<D> {
     /// Fills tables, sidecars and tail from the log. A sidecar that turns out to be damaged while
     /// others are built upon it goes, and all is done again without it.
     fn load(&mut self) -> Result<(u64, u64), ReadError> {
+        let mut gone = BTreeSet::new();
         loop {
             let loaded = self.load_once();
-            let Err(ReadError::Sidecar(SidecarError::Damaged { segment, .. })) = &loaded else {
+            let rotted = loaded.as_ref().err().and_then(ReadError::to_rebuild);
+            // Twice the same one: it is not the file that is at fault.
+            let Some(segment) = rotted.filter(|segment| gone.insert(*segment)) else {
                 return loaded;
             };
-            let file = FileId { kind: FileKind::Sidecar, number: *segment };
-            if self.disk.remove(file).is_err() {
+            if self.disk.remove(FileId { kind: FileKind::Sidecar, number: segment }).is_err() {
                 return loaded;
             }
             self.forget();

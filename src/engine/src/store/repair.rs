@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use super::apply::kinds;
-use super::local::Local;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Reader};
@@ -117,10 +116,6 @@ impl<D: Disk + Clone> Store<D> {
         let rebuilt = self.disk.files(FileKind::Sidecar)?;
         self.local.lost_segments.clear();
         self.local.save(&self.disk)?;
-        if !Local::verify(&self.disk).is_empty() {
-            // The other of its two files is damaged.
-            self.local.save(&self.disk)?;
-        }
         self.log.renew_lists()?;
         self.blind.noticed.clear();
         self.reload()?;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use super::waiting::Held;
 use super::{InsertError, Inserted, ReadError, Store};
-use crate::base::CommitId;
 use crate::causal::Tip;
 use crate::event::{Commit, Voucher};
 use crate::log::Disk;
@@ -18,7 +17,7 @@ use crate::log::Disk;
 /// What a commit needs before it can count.
 enum Need {
     /// That suspect must count first.
-    Suspect(CommitId),
+    Suspect(Tip),
     /// Something that is not here.
     Missing,
 }
@@ -44,8 +43,8 @@ impl<D: Disk + Clone> Store<D> {
         inserted: &mut Inserted,
     ) -> Result<bool, InsertError> {
         let Some(order) = self.unvouched_past(space_ix, commit)? else { return Ok(false) };
-        for id in order {
-            if let Err(error) = self.release(space_ix, &id, inserted) {
+        for tip in order {
+            if let Err(error) = self.release(space_ix, &tip, inserted) {
                 // What was released is vouched for by nothing yet: a replay leaves it out.
                 self.flush()?;
                 self.reload()?;
@@ -58,10 +57,10 @@ impl<D: Disk + Clone> Store<D> {
     fn release(
         &mut self,
         space_ix: usize,
-        id: &CommitId,
+        tip: &Tip,
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
-        let suspect = self.waiting.release(space_ix, id).ok_or(ReadError::UnknownEvent)?;
+        let suspect = self.waiting.release(space_ix, tip).ok_or(ReadError::UnknownEvent)?;
         sometimes!("store-suspect-counts");
         let Held { commit, voucher } = suspect;
         self.check_past(space_ix, &commit)?;
@@ -80,30 +79,30 @@ impl<D: Disk + Clone> Store<D> {
         &self,
         space_ix: usize,
         commit: &Commit,
-    ) -> Result<Option<Vec<CommitId>>, ReadError> {
+    ) -> Result<Option<Vec<Tip>>, ReadError> {
         let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
         let mut stack = Vec::new();
         for need in self.needs(space_ix, commit.deps())? {
-            let Need::Suspect(id) = need else { return Ok(None) };
-            stack.push((id, false));
+            let Need::Suspect(tip) = need else { return Ok(None) };
+            stack.push((tip, false));
         }
         // Depth first, on a stack of its own: the past may be long.
-        while let Some((id, done)) = stack.pop() {
+        while let Some((tip, done)) = stack.pop() {
             if done {
-                order.push(id);
+                order.push(tip);
                 continue;
             }
-            if !seen.insert(id) {
+            if !seen.insert(tip) {
                 continue;
             }
-            let Some(suspect) = self.waiting.suspect(space_ix, &id) else { return Ok(None) };
-            stack.push((id, true));
+            let Some(suspect) = self.waiting.suspect(space_ix, &tip) else { return Ok(None) };
+            stack.push((tip, true));
             let (log, seq, prev) = (suspect.log(), suspect.seq() - 1, suspect.prev());
             let before = (seq > 0).then_some(Tip { log, seq, id: prev });
             let past: Vec<Tip> = suspect.deps().iter().copied().chain(before).collect();
             for need in self.needs(space_ix, &past)? {
-                let Need::Suspect(id) = need else { return Ok(None) };
-                stack.push((id, false));
+                let Need::Suspect(tip) = need else { return Ok(None) };
+                stack.push((tip, false));
             }
         }
         Ok(Some(order))
@@ -117,7 +116,7 @@ impl<D: Disk + Clone> Store<D> {
             if !table.is_suspect(&tip.log, tip.seq) {
                 needs.extend((tip.seq > table.seq(&tip.log)).then_some(Need::Missing));
             } else if self.locate(space_ix, tip)?.is_none() {
-                needs.push(Need::Suspect(tip.id));
+                needs.push(Need::Suspect(*tip));
             }
         }
         Ok(needs)

@@ -265,11 +265,7 @@ impl SpaceTable {
 
     /// Takes what vouches for the prefix of a log that ends at `tip`, now or when it is reached.
     pub(crate) fn vouch(&mut self, tip: Tip, voucher: Voucher) {
-        let names = self.closed.get(&tip.log).map_or(&[][..], |closed| &closed.branches);
-        let reached = std::iter::once(&tip.log)
-            .chain(names)
-            .find(|name| self.log(name).is_some_and(|log| log.seq == tip.seq && log.id == tip.id));
-        match reached.copied() {
+        match self.ending_in(&tip).map(|log| log.log) {
             Some(name) => {
                 if let Some(log) = self.log_mut(&name) {
                     log.voucher = Some(voucher);
@@ -278,6 +274,12 @@ impl SpaceTable {
             None if tip.seq <= self.seq(&tip.log) => {}
             None => drop(self.pending.insert(tip.log, (tip, voucher))),
         }
+    }
+
+    /// Returns the log or branch that ends in `tip`.
+    pub(crate) fn ending_in(&self, tip: &Tip) -> Option<&LogTable> {
+        let mut ends = self.log(&tip.log).into_iter().chain(self.branches(&tip.log));
+        ends.find(|log| log.seq == tip.seq && log.id == tip.id)
     }
 
     /// Tells whether a log is vouched for up to a commit that is still to come, `seq` or beyond.

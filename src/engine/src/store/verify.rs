@@ -7,9 +7,9 @@ use super::local::{Local, LocalError};
 use super::overlay::Overlay;
 use super::sidecar::{Sidecar, SidecarError};
 use super::{OpenError, Options, Store};
-use crate::base::{Now, Rng, SpaceId};
+use crate::base::{CodecError, Now, Rng, SpaceId};
 use crate::event::KeyPair;
-use crate::log::{self, Damage, Disk, DiskErrorKind, FileId, FileKind, LogOptions};
+use crate::log::{self, Damage, Disk, FileId, FileKind, LogOptions};
 
 /// What a store holds, and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,13 +60,17 @@ impl From<Affected> for Problem {
 pub fn verify<D: Disk + Clone>(disk: &D, deep: bool) -> Result<Verified, OpenError> {
     let mut out = Verified::default();
     let local = match Local::load(disk) {
-        Ok(Some(local)) => local,
+        Ok(Some((local, _))) => local,
         Ok(None) if disk.files(FileKind::Segment)?.is_empty() => return Ok(out),
         Ok(None) => return Err(LocalError::Missing.into()),
         Err(error) => return Err(error.into()),
     };
     for (file, error) in Local::verify(disk) {
-        let kind = if error == crate::base::CodecError::Truncated { "missing" } else { "rotted" };
+        let kind = match error {
+            LocalError::Disk(_) => "unreadable",
+            LocalError::Damaged(CodecError::Truncated) => "missing",
+            _ => "rotted",
+        };
         out.problems.push(Problem { file: file.path(), kind, ..Problem::default() });
     }
     let options = LogOptions::new(local.store, Rng::new([0; 32]));
@@ -119,8 +123,7 @@ fn sidecars<D: Disk + Clone>(disk: &D, local: &Local, out: &mut Verified) -> Res
             .and_then(|sidecar| sidecar.check());
         match checked {
             Ok(()) => {}
-            Err(SidecarError::Disk(error)) if error.kind == DiskErrorKind::Io => {
-                // It can be built anew, elsewhere on the medium.
+            Err(SidecarError::Unreadable { .. }) => {
                 let (file, kind) = (file.path(), "unreadable");
                 out.problems.push(Problem { file, kind, ..Problem::default() });
             }

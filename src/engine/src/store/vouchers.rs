@@ -3,12 +3,16 @@
 //! An author signs its own log as it stands. Of another's log a store holds one voucher, for all
 //! that it holds of it, and makes those for shorter parts from that. Where less could be taken than
 //! was vouched for, it makes the one for what it took at once, while the ids of the rest are at
-//! hand. Without one the part is not handed on: [`ReadError::Unvouched`].
+//! hand. Without one the part is not handed on: [`ReadError::Unvouched`]. One that was lost to damage
+//! comes again with the last commit of its log, which each session asks for.
 
 use std::sync::Arc;
 
+use super::chunk::Chunk;
+use super::tables::LogTable;
 use super::{AppendError, ReadError, Store};
-use crate::base::{CommitId, LogId};
+use crate::base::{CommitId, LogId, SpaceId};
+use crate::causal::Tip;
 use crate::event::tree::{PrefixProof, Tree};
 use crate::event::{Attestation, Commit, Voucher};
 use crate::log::Disk;
@@ -46,6 +50,41 @@ impl<D: Disk + Clone> Store<D> {
         let entry = self.table(space_ix)?.log(log).ok_or(ReadError::UnknownEvent)?;
         let ids = |index: u64| self.commit_id(space_ix, log, index + 1).ok();
         shorter(&entry.tree, &held, seq, &ids)
+    }
+
+    /// Returns the last commits of others' logs that nothing here vouches for: what did is lost.
+    /// Branches aside, and logs that end in a fork, which its proof vouches for.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn unvouched(&self, space: &SpaceId) -> Result<Vec<Tip>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        let own = self.key.id();
+        let ends = table.logs().filter(|log| {
+            let forked = || table.is_suspect(&log.log, log.seq + 1);
+            let vouched = log.voucher.is_some() || log.log.replica == own || forked();
+            !log.is_branch() && !vouched
+        });
+        Ok(ends.map(LogTable::tip).collect())
+    }
+
+    /// Takes what vouches for logs of a chunk that are here, and that nothing here vouches for.
+    pub(crate) fn vouch_anew<'a>(
+        &mut self,
+        space_ix: usize,
+        chunk: &Chunk,
+        known: impl Iterator<Item = &'a Tip>,
+    ) -> Result<(), AppendError> {
+        for tip in known {
+            let table = self.table(space_ix)?;
+            let lacking = table.ending_in(tip).filter(|log| log.voucher.is_none());
+            let voucher = chunk.vouchers.get(&tip.log).filter(|_| lacking.is_some());
+            if let Some(voucher) = voucher.filter(|v| v.covers(&table.id, tip).is_ok()) {
+                sometimes!("store-vouched-anew");
+                self.append_voucher(space_ix, *tip, voucher.clone())?;
+            }
+        }
+        Ok(())
     }
 
     /// Stores what vouches for as much of each log as was taken of it, where the rest waits or came

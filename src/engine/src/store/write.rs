@@ -21,6 +21,10 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`WriteError`]; nothing was written then.
     pub fn write(&mut self, now: Now, write: Write) -> Result<Written, WriteError> {
+        self.past_rot(WriteError::to_rebuild, |store| store.write_once(now, &write))
+    }
+
+    fn write_once(&mut self, now: Now, write: &Write) -> Result<Written, WriteError> {
         self.log.set_wall(now.wall);
         let space_ix = self.space_index(&write.space)?;
         if let Some(id) = &write.request_id
@@ -28,10 +32,12 @@ impl<D: Disk + Clone> Store<D> {
         {
             return Ok(first);
         }
-        self.check_expectations(&write)?;
-        let events = self.deltas(space_ix, &write)?;
+        self.check_expectations(write)?;
+        let events = self.deltas(space_ix, write)?;
         let kind = if events.is_empty() { Kind::Tag } else { Kind::Data };
-        let meta = Meta { note: write.note, tag: write.tag, request_id: write.request_id };
+        let (note, tag, request_id) = (&write.note, &write.tag, &write.request_id);
+        let (note, tag, request_id) = (note.clone(), tag.clone(), request_id.clone());
+        let meta = Meta { note, tag, request_id };
         let meta = Some(meta).filter(|meta| !meta.is_empty());
         self.commit(now, space_ix, kind, events, meta)
     }

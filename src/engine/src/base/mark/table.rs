@@ -164,15 +164,16 @@ pub const ALL: &[Mark] = &[
         name: "store-suspect-counts",
         what: "a commit of a forked log counts because another builds upon it",
     },
-    Mark {
-        name: "store-suspects-give-way",
-        what: "suspects are dropped to make room for commits that wait",
-    },
+    Mark { name: "store-vouched-anew", what: "what vouches for a log was lost and comes again" },
     Mark {
         name: "store-vouched-by-a-fork-proof",
         what: "the proof of a fork vouches for what lies before it",
     },
     Mark { name: "store-waiting-commit-taken", what: "a commit that waited is applied" },
+    Mark {
+        name: "store-waiting-gives-way",
+        what: "the log that takes most of the waiting room makes room for another",
+    },
     Mark { name: "store-waiting-room-full", what: "a commit that would wait finds no room" },
     Mark {
         name: "store-was-set-back",

@@ -1,5 +1,6 @@
 //! Nodes that talk to each other over queues in memory.
 
+mod damage;
 mod forks;
 mod hostile;
 

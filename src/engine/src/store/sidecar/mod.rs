@@ -24,7 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::log::DiskError;
+use crate::log::{DiskError, DiskErrorKind};
 
 pub use builder::Builder;
 pub use commits::{CommitAt, CommitIter, CommitSearch, IdPrefix};
@@ -51,7 +51,33 @@ pub enum SidecarError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The medium does not give a part of it. Build the file anew: it comes to lie elsewhere.
+    #[error("sidecar of segment {segment:016x} cannot be read")]
+    Unreadable {
+        /// The segment that the sidecar belongs to.
+        segment: u64,
+        /// What the disk said.
+        source: DiskError,
+    },
     /// The disk refused to read. The file may be whole: try again, or fold from the segment.
     #[error("the sidecar cannot be read")]
     Disk(#[source] DiskError),
+}
+
+impl SidecarError {
+    /// Returns the segment whose sidecar is to be built anew before the question is asked again.
+    pub fn to_rebuild(&self) -> Option<u64> {
+        match self {
+            Self::Damaged { segment, .. } | Self::Unreadable { segment, .. } => Some(*segment),
+            Self::Missing | Self::Disk(_) => None,
+        }
+    }
+
+    fn from_disk(segment: u64, error: DiskError) -> Self {
+        match error.kind {
+            DiskErrorKind::NotFound => Self::Missing,
+            DiskErrorKind::Io => Self::Unreadable { segment, source: error },
+            _ => Self::Disk(error),
+        }
+    }
 }

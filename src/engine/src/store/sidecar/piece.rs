@@ -6,7 +6,7 @@
 
 use crate::base::{CodecError, Writer};
 use crate::limits;
-use crate::log::{Disk, DiskError, DiskErrorKind, FileId};
+use crate::log::{Disk, DiskErrorKind, FileId};
 
 use super::SidecarError;
 
@@ -92,7 +92,7 @@ impl<D: Disk> Source<D> {
         let mut bytes = vec![0; len + CHECKSUM_BYTES];
         self.disk.read(self.file, extent.offset, &mut bytes).map_err(|error| match error.kind {
             DiskErrorKind::PastEnd => self.damaged(extent.offset, "the file was cut short"),
-            _ => SidecarError::from_disk(error),
+            _ => SidecarError::from_disk(self.segment, error),
         })?;
         let Some((body, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
             return Err(self.damaged(extent.offset, "a piece without checksum"));
@@ -112,12 +112,6 @@ impl<D: Disk> Source<D> {
     pub(super) fn malformed(&self, offset: u64) -> impl Fn(CodecError) -> SidecarError + use<D> {
         let segment = self.segment;
         move |_| SidecarError::Damaged { segment, offset, what: "a piece that means nothing" }
-    }
-}
-
-impl SidecarError {
-    pub(super) fn from_disk(error: DiskError) -> Self {
-        if error.kind == DiskErrorKind::NotFound { Self::Missing } else { Self::Disk(error) }
     }
 }
 

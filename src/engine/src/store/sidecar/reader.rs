@@ -35,7 +35,7 @@ impl<D: Disk> Sidecar<D> {
     /// With `seal`, the SHA-256 of the sealed segment, it must have been built from those bytes.
     ///
     /// # Errors
-    /// [`SidecarError::Missing`] or [`SidecarError::Damaged`]: build it anew from the segment.
+    /// Any [`SidecarError`].
     pub fn open(
         disk: D,
         file: FileId,
@@ -43,7 +43,7 @@ impl<D: Disk> Sidecar<D> {
         segment: u64,
         seal: Option<Hash>,
     ) -> Result<Self, SidecarError> {
-        let len = disk.len(file).map_err(SidecarError::from_disk)?;
+        let len = disk.len(file).map_err(|error| SidecarError::from_disk(segment, error))?;
         let checksum = Checksum::new(&store, segment);
         let source = Source { disk, file, len, segment, checksum };
         let offset = len.checked_sub((FOOTER_BYTES + CHECKSUM_BYTES) as u64);

@@ -60,6 +60,14 @@ impl TestStore {
         all
     }
 
+    /// Where the records lie that vouch for logs.
+    pub(crate) fn voucher_places(&self) -> Vec<Position> {
+        let from = Position { segment: 0, offset: 0 };
+        let records = self.log.scan(from).flatten();
+        let vouchers = records.filter(|(_, record)| record.kind == apply::kinds::VOUCHER);
+        vouchers.map(|(position, _)| position).collect()
+    }
+
     /// The ids of the commits that count.
     pub(crate) fn counted_ids(&self, space: &SpaceId) -> BTreeSet<CommitId> {
         let space_ix = self.space_index(space).unwrap();

@@ -145,12 +145,20 @@ fn a_failed_read_is_not_damage_and_is_not_remembered() {
     let fault = Rc::clone(&sidecar.source.disk.fault);
     fault.set(Some(DiskErrorKind::Io));
     let prefix = IdPrefix::from_hex("").unwrap();
-    assert!(matches!(sidecar.lookup(b"b"), Err(SidecarError::Disk(_))));
-    assert!(matches!(sidecar.may_contain(b"b"), Err(SidecarError::Disk(_))));
-    assert!(matches!(sidecar.commit(0, 2), Err(SidecarError::Disk(_))));
-    assert!(matches!(sidecar.find_ids(&prefix, 1), Err(SidecarError::Disk(_))));
+    assert!(matches!(sidecar.lookup(b"b"), Err(SidecarError::Unreadable { segment: SEGMENT, .. })));
+    assert!(matches!(
+        sidecar.may_contain(b"b"),
+        Err(SidecarError::Unreadable { segment: SEGMENT, .. })
+    ));
+    assert!(matches!(sidecar.commit(0, 2), Err(SidecarError::Unreadable { segment: SEGMENT, .. })));
+    assert!(matches!(
+        sidecar.find_ids(&prefix, 1),
+        Err(SidecarError::Unreadable { segment: SEGMENT, .. })
+    ));
     let mut walk = Merge::new(std::iter::empty::<(_, ())>(), vec![sidecar.range(Bound::Unbounded)]);
-    assert!(matches!(walk.next(), Some(Err(SidecarError::Disk(_)))));
+    assert!(matches!(walk.next(), Some(Err(SidecarError::Unreadable { segment: SEGMENT, .. }))));
+    fault.set(Some(DiskErrorKind::Busy));
+    assert!(matches!(sidecar.lookup(b"b"), Err(SidecarError::Disk(_))));
     fault.set(Some(DiskErrorKind::NotFound));
     assert!(matches!(sidecar.lookup(b"b"), Err(SidecarError::Missing)));
     fault.set(Some(DiskErrorKind::PastEnd));
