@@ -32,13 +32,15 @@ impl Replica {
     /// [`NodeError`] if the disk refuses, a ticket is none, or no peer is known that could help.
     pub fn repair(&self, from: Vec<SyncTarget>) -> Result<RepairReport, NodeError> {
         self.read(|store| store.begin_repair())?;
-        let damaged = self.read(|store| store.damage().is_some());
+        let (damaged, wants_help) =
+            self.read(|store| (store.damage().is_some(), store.wants_help()));
         let mut peers = Vec::new();
-        if damaged {
+        if wants_help {
             let targets = if from.is_empty() { vec![SyncTarget::All] } else { from };
             for target in targets {
                 match self.sync(target, None) {
                     Ok(reports) => peers.extend(reports),
+                    Err(_) if !damaged => break,
                     Err(error) => {
                         self.read(|store| store.end_repair()).map_err(WriteError::Read)?;
                         return Err(error);

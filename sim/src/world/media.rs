@@ -243,7 +243,7 @@ impl World {
         report(&seat.disk, &found.problems);
         node.store().begin_repair().map_err(|error| error.to_string())?;
         let damaged = node.store_ref().damage().is_some();
-        let jobs: BTreeSet<JobId> = if damaged {
+        let jobs: BTreeSet<JobId> = if node.store_ref().wants_help() {
             peers.into_iter().map(|peer| node.sync_with(now, peer)).collect()
         } else {
             BTreeSet::new()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::apply::kinds;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
-use crate::base::{CommitId, Reader};
+use crate::base::{CommitId, Reader, SpaceId};
 use crate::causal::Tip;
 use crate::event::{Commit, Dictionary, compact};
 use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
@@ -67,6 +67,14 @@ impl<D: Disk + Clone> Store<D> {
         self.damaged_places = found.damaged_places;
         self.reload()?;
         Ok(())
+    }
+
+    /// Tells whether a sync with a peer could bring back what damage took. Without
+    /// [`damage`](Self::damage) that is only what vouches for others' logs, which does not keep a
+    /// repair from ending: each later sync asks for it, too.
+    pub fn wants_help(&self) -> bool {
+        let lacks = |id: &SpaceId| self.unvouched(id).is_ok_and(|ends| !ends.is_empty());
+        self.damage().is_some() || self.local.spaces.iter().any(|space| lacks(&space.id))
     }
 
     /// Ends a repair that could not be finished: the derived files are trusted again.
