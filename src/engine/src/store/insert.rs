@@ -75,8 +75,12 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         let taken = taken.and_then(|()| self.take_waiting(now, space_ix, &mut inserted));
+        let all_kept = self.waiting.chunk_is_through();
         self.vouch_for_taken(space_ix, &commits)?;
         taken?;
+        if !all_kept {
+            return Err(InsertError::WaitingRoom);
+        }
         inserted.waiting = self.waiting.len();
         Ok(inserted)
     }
@@ -103,7 +107,8 @@ impl<D: Disk + Clone> Store<D> {
             Some(_) => Ok(()),
             None => {
                 let voucher = take_if_for(vouched, &commit.tip());
-                self.hold_suspect(space_ix, Arc::clone(commit), voucher)
+                self.waiting.hold(space_ix, Held { commit: Arc::clone(commit), voucher });
+                Ok(())
             }
         }
     }

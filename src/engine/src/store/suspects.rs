@@ -6,12 +6,11 @@
 //! up by a fork.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::waiting::Held;
 use super::{InsertError, Inserted, ReadError, Store};
 use crate::causal::Tip;
-use crate::event::{Commit, Voucher};
+use crate::event::Commit;
 use crate::log::Disk;
 
 /// What a commit needs before it can count.
@@ -23,17 +22,6 @@ enum Need {
 }
 
 impl<D: Disk + Clone> Store<D> {
-    /// Keeps a suspect until something builds upon it.
-    pub(crate) fn hold_suspect(
-        &mut self,
-        space_ix: usize,
-        commit: Arc<Commit>,
-        voucher: Option<Voucher>,
-    ) -> Result<(), InsertError> {
-        let held = self.waiting.hold(space_ix, Held { commit, voucher });
-        if held { Ok(()) } else { Err(InsertError::WaitingRoom) }
-    }
-
     /// Makes the whole past of a commit count that is not suspect itself; false if something of it
     /// is missing, and then nothing was changed.
     pub(crate) fn vouch_past(

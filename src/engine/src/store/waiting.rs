@@ -3,8 +3,9 @@
 //!
 //! Bounded in bytes, of which each log has its share: when the room is full, the log that takes
 //! most of it gives way, its last commits first. What does not fit is asked for again later. So
-//! whoever keeps back what its commits wait for takes the room from nobody else. In memory only:
-//! nothing in here was acknowledged to anyone.
+//! whoever keeps back what its commits wait for takes the room from nobody else. Suspects of the
+//! chunk that is being taken find a place in any case until it is through: what builds upon them
+//! comes right after them. In memory only: nothing in here was acknowledged to anyone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) struct Waiting {
     shares: BTreeSet<(usize, Of)>,
     bytes: usize,
     bytes_max: usize,
+    /// Suspects that find no room, for as long as the chunk that they came in is being taken.
+    in_hand: BTreeMap<(usize, Tip), Held>,
 }
 
 /// The index of a space, and a log of it.
@@ -47,7 +50,8 @@ const OVERHEAD_BYTES: usize = 512;
 impl Waiting {
     /// Makes an empty room for `bytes_max` bytes, or for one commit of any size.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { logs: BTreeMap::new(), shares: BTreeSet::new(), bytes: 0, bytes_max }
+        let (logs, shares, in_hand) = Default::default();
+        Self { logs, shares, bytes: 0, bytes_max, in_hand }
     }
 
     /// Takes a commit in; tells whether there was room.
@@ -78,28 +82,41 @@ impl Waiting {
         self.change((space_ix, log), |log| log.take_voucher(seq))
     }
 
-    /// Takes a suspect in; tells whether there was room.
-    pub(crate) fn hold(&mut self, space_ix: usize, suspect: Held) -> bool {
+    /// Takes a suspect in, [until the chunk is through](Self::chunk_is_through) at least.
+    pub(crate) fn hold(&mut self, space_ix: usize, suspect: Held) {
         let tip = suspect.commit.tip();
         let of = (space_ix, tip.log);
-        self.change(of, |log| log.release(&tip));
-        self.make_room(of, suspect.cost()) && self.change(of, |log| log.hold(suspect))
+        self.release(space_ix, &tip);
+        if self.make_room(of, suspect.cost()) {
+            self.change(of, |log| log.hold(suspect));
+        } else {
+            self.in_hand.insert((space_ix, tip), suspect);
+        }
+    }
+
+    /// Drops the suspects for which there is no room and that nothing in the chunk built upon; tells
+    /// whether there were none.
+    pub(crate) fn chunk_is_through(&mut self) -> bool {
+        std::mem::take(&mut self.in_hand).is_empty()
     }
 
     /// Returns a suspect.
     pub(crate) fn suspect(&self, space_ix: usize, tip: &Tip) -> Option<&Arc<Commit>> {
-        let log = self.logs.get(&(space_ix, tip.log))?;
-        log.suspects.get(&(tip.seq, tip.id)).map(|suspect| &suspect.commit)
+        let in_hand = || self.in_hand.get(&(space_ix, *tip));
+        let log = self.logs.get(&(space_ix, tip.log));
+        let held = log.and_then(|log| log.suspects.get(&(tip.seq, tip.id))).or_else(in_hand);
+        held.map(|suspect| &suspect.commit)
     }
 
     /// Takes out a suspect.
     pub(crate) fn release(&mut self, space_ix: usize, tip: &Tip) -> Option<Held> {
-        self.change((space_ix, tip.log), |log| log.release(tip))
+        let in_hand = self.in_hand.remove(&(space_ix, *tip));
+        in_hand.or_else(|| self.change((space_ix, tip.log), |log| log.release(tip)))
     }
 
     /// Drops what waits of a log, suspects aside.
     pub(crate) fn forget(&mut self, space_ix: usize, log: &LogId) {
-        self.change((space_ix, *log), |log| while log.drop_last_commit() {});
+        self.change((space_ix, *log), |log| while log.pop_last_commit().is_some() {});
     }
 
     /// Makes room for a commit at the cost of logs that take more than its own would with it; tells
@@ -115,7 +132,13 @@ impl Waiting {
                 return false;
             };
             sometimes!("store-waiting-gives-way");
-            self.change(largest, |log| log.drop_last_suspect() || log.drop_last_commit());
+            match self.change(largest, OfLog::pop_last_suspect) {
+                // It may be of the same chunk.
+                Some(suspect) => {
+                    drop(self.in_hand.insert((largest.0, suspect.commit.tip()), suspect))
+                }
+                None => drop(self.change(largest, OfLog::pop_last_commit)),
+            }
         }
         true
     }
@@ -161,10 +184,10 @@ impl OfLog {
         Some(held)
     }
 
-    fn hold(&mut self, suspect: Held) -> bool {
+    fn hold(&mut self, suspect: Held) {
         self.bytes += suspect.cost();
         let Tip { seq, id, .. } = suspect.commit.tip();
-        self.suspects.insert((seq, id), suspect).is_none()
+        self.suspects.insert((seq, id), suspect);
     }
 
     fn release(&mut self, tip: &Tip) -> Option<Held> {
@@ -182,14 +205,14 @@ impl OfLog {
         Some((held.commit.tip(), voucher))
     }
 
-    fn drop_last_suspect(&mut self) -> bool {
-        let last = self.suspects.last_key_value().map(|(_, suspect)| suspect.commit.tip());
-        last.is_some_and(|tip| self.release(&tip).is_some())
+    fn pop_last_suspect(&mut self) -> Option<Held> {
+        let tip = self.suspects.last_key_value()?.1.commit.tip();
+        self.release(&tip)
     }
 
-    fn drop_last_commit(&mut self) -> bool {
-        let last = self.commits.last_key_value().map(|(seq, _)| *seq);
-        last.is_some_and(|seq| self.take(seq).is_some())
+    fn pop_last_commit(&mut self) -> Option<Held> {
+        let seq = *self.commits.last_key_value()?.0;
+        self.take(seq)
     }
 }
 
@@ -258,11 +281,18 @@ mod tests {
                     waiting.insert(0, held(commit, hashes));
                 }
                 check(&waiting)?;
+                let kept = waiting.suspect(0, &commit.tip()).is_some();
+                prop_assert_eq!(kept, among(suspect, n), "in hand at least");
                 if among(takes, n) {
                     waiting.take_voucher(0, commit.log(), commit.seq());
                     check(&waiting)?;
                 }
             }
+            let dropped = !waiting.chunk_is_through();
+            let lost = commits.iter().enumerate().any(|(n, commit)| {
+                among(suspect, n) && waiting.suspect(0, &commit.tip()).is_none()
+            });
+            prop_assert!(lost || !dropped);
             for (n, commit) in commits.iter().enumerate() {
                 if among(takes, n) {
                     waiting.remove(0, commit.log(), commit.seq());
