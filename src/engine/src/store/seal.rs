@@ -106,6 +106,10 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Turns the tail into the sidecar of a segment that was sealed.
+    ///
+    /// The log has gone on to another segment by now, so this must not stop half-way: names that
+    /// are still in the tail would be taken for written there. Nothing of it asks more of the disk
+    /// than a read that may fail.
     pub(crate) fn index_sealed(&mut self, number: u64, seal: Hash) -> Result<(), ReadError> {
         let bytes = self.sidecar_bytes(number, seal)?;
         let file = FileId { kind: FileKind::Sidecar, number };
@@ -118,12 +122,15 @@ impl<D: Disk + Clone> Store<D> {
             sometimes!("store-sidecar-in-memory");
             let _ = self.disk.remove(file);
         }
-        let disk = if kept {
-            Overlay::new(self.disk.clone())
-        } else {
-            Overlay::with(self.disk.clone(), file, bytes)
+        let store = self.local.store;
+        let on_disk = kept.then(|| Sealed::open(&self.disk, &store, number, seal));
+        let sealed = match on_disk {
+            Some(Ok(sealed)) => sealed,
+            _ => {
+                let disk = Overlay::with(self.disk.clone(), file, bytes);
+                Sealed::open_on(disk, &store, number, seal)?
+            }
         };
-        let sealed = Sealed::open_on(disk, &self.local.store, number, seal)?;
         self.sealed.push(sealed);
         self.tail = Tail::default();
         Ok(())
@@ -165,9 +172,9 @@ impl<D: Disk + Clone> Store<D> {
             Some(state) => state,
             None => match self.fold_row(space_ix, row) {
                 Ok(state) => Arc::new(state),
-                // A row whose history is damaged gets no state: reads of it go on to say so.
-                Err(ReadError::Damaged(_)) => return Ok(None),
-                Err(error) => return Err(error),
+                // A row of which something is damaged or cannot be read gets no state: reads of it
+                // go on to say so, or build the index anew that is at fault.
+                Err(_) => return Ok(None),
             },
         };
         let table = self.table(space_ix)?;

@@ -252,6 +252,42 @@ fn a_damaged_sidecar_keeps_no_store_from_opening() {
 }
 
 #[test]
+fn a_damaged_sidecar_leaves_the_segments_that_are_sealed_later_whole() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    let space = peer.create_space(now(1), "default").unwrap();
+    store.join_space(space, "default").unwrap();
+    let keys = |peer: &mut TestStore, rounds: std::ops::Range<u64>| {
+        for i in rounds {
+            write(peer, 10 + i, vec![put(&format!("key-{:02}", i % 60), &i.to_string())]);
+        }
+        peer.sync().unwrap();
+    };
+    keys(&mut peer, 0..400);
+    pass(&mut peer, &mut store, space);
+    store.close().unwrap();
+    drop(store);
+    let first = disk.files(FileKind::Sidecar).unwrap()[0];
+    keys(&mut peer, 400..800);
+    let bits = disk.len(first).unwrap() * 8;
+    for bit in (0..bits).step_by(4001) {
+        let disk = Arc::new(disk.snapshot());
+        assert!(disk.flip_bit(first, bit));
+        // What comes from elsewhere is taken without a look at the keys, until a segment is full.
+        let mut store = open(&disk, 1);
+        pass(&mut peer, &mut store, space);
+        store.sync().unwrap();
+        write(&mut store, 20_000, vec![put("last", "1")]);
+        assert!(store.log.segments().len() > 2, "bit {bit}: one more is sealed");
+        store.close().unwrap();
+        let mut store = open(&disk, 1);
+        assert_eq!(store.damage(), None, "bit {bit}");
+        assert_eq!(text(&mut store, "key-19").as_deref(), Some("799"), "bit {bit}");
+        assert_eq!(text(&mut store, "last").as_deref(), Some("1"), "bit {bit}");
+    }
+}
+
+#[test]
 fn a_store_that_was_set_back_goes_on_under_a_new_incarnation() {
     let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
     let mut store = open(&disk, 1);
