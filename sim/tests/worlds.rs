@@ -117,3 +117,46 @@ kdelta-sim 1\n\
     let told = told(&scenario.unwrap());
     assert!(told.iter().any(|line| line.starts_with("0 is repaired: log/")), "{told:?}");
 }
+
+#[test]
+fn a_damaged_sidecar_costs_no_commit_that_comes_later() {
+    let scenario = "\
+         kdelta-sim 1\nseed 2714\nreplicas 5\ntopology ring\nsegment-bytes 4096\n\
+         memory-bytes 4194304\nplaces 1\nsync-us 50 51\ndelay-us 17534 17585\nlate-ppm 0\n\
+         loss-ppm 0\nreset-ppm 0\nmangle-ppm 0\nbytes-per-s 0\ntrouble-ms 11333\n\
+         at 63 write 4 remove 2 2\nat 459 write 2 count 7 -2\nat 485 write 4 count 4 9\n\
+         at 524 save 0\nat 536 restore 0\nat 804 write 2 unfield 1 0\n\
+         at 880 write 1 retype m 9 544196\nat 1252 write 3 bytes 2 10\n\
+         at 1361 write 1 count 10 -6\nat 1366 wipe 3\nat 1567 write 0 remove 6 0\n\
+         at 2442 write 3 remove 5 4\nat 2543 write 1 unfield 8 2\nat 2544 copy 2 5\n\
+         at 3026 save 4\nat 3029 restore 4\nat 3033 write 5 field 0 5 293591\n\
+         at 3054 save 3\nat 3132 restore 3\nat 3613 write 0 retype r 9 725027\n\
+         at 3670 write 5 delete b 2\nat 3784 write 0 remove 2 3\n\
+         at 3789 write 1 unfield 8 1\nat 4005 write 1 retype c 1 600750\n\
+         at 4031 write 4 bytes 2 1\nat 4419 write 0 retype s 6 984159\n\
+         at 4569 write 5 bytes 3 28\nat 4588 write 4 field 10 1 790180\n\
+         at 4666 write 2 count 0 60\nat 4777 write 1 remove 2 5\nat 4820 write 5 remove 0 5\n\
+         at 4837 write 0 retype m 4 57531\nat 4839 write 0 remove 8 2\n\
+         at 8018 disk 3 media flip file=index/0000000000000001.six bit=30579\n\
+         at 9620 write 2 count 10 -27\n\
+         at 9942 write 0 retype s 10 325066\nat 10024 write 1 field 0 1 440574\n\
+         at 10407 write 0 count 2 28\nat 10457 write 2 remove 8 5\n\
+         at 10571 write 2 field 0 5 20870\nat 10824 write 1 retype r 1 409981\n\
+         at 11080 write 2 field 8 4 4623\nat 11118 write 2 remove 7 2\n\
+         at 11243 write 3 bytes 0 11\nat 11265 write 0 retype b 1 312753\n\
+         at 11332 write 2 unfield 8 2\n";
+    let told = told(&Scenario::parse(scenario).unwrap());
+    assert!(told.iter().any(|line| line.starts_with("3 is damaged: index/")), "{told:?}");
+    assert!(told.iter().any(|line| line == "3 is whole"), "{told:?}");
+}
+
+#[test]
+fn news_pass_a_narrow_link_though_there_was_a_large_branch() {
+    let scenario = "\
+         kdelta-sim 1\nseed 1296\nreplicas 6\ntopology ring\nsegment-bytes 65536\n\
+         memory-bytes 4194304\nplaces 1\nsync-us 50 4000\ndelay-us 1020 4076\nlate-ppm 0\n\
+         loss-ppm 0\nreset-ppm 0\nmangle-ppm 0\nbytes-per-s 27564\ntrouble-ms 1540\n\
+         at 303 save 5\nat 310 write 5 add 3 1\nat 323 write 3 put 1 294240\n\
+         at 328 restore 5\nat 1393 write 5 add 2 4\nat 1539 write 5 bytes 0 178592\n";
+    assert_eq!(run(&Scenario::parse(scenario).unwrap()).broken, None);
+}

@@ -48,7 +48,12 @@ impl<D: Disk + Clone> Node<D> {
             for (log, _) in closed {
                 self.send_proof(id, space, &log);
             }
-            let Some(talk) = self.talk(id, &space) else { return };
+            let Some(talk) = self.links.get_mut(&id).and_then(|link| link.talks.get_mut(&space))
+            else {
+                return;
+            };
+            // A branch goes to nobody twice, though each log may come to build upon it.
+            let held = self.store.branches_below(&space, &talk.theirs);
             let mut runs: BTreeMap<LogId, Run> = BTreeMap::new();
             for arrived in arrived.iter().filter(|arrived| arrived.space == space) {
                 let (log, seq) = (arrived.tip.log, arrived.tip.seq);
@@ -64,7 +69,7 @@ impl<D: Disk + Clone> Node<D> {
             }
             if !runs.is_empty() {
                 sometimes!("node-pushed-live");
-                talk.pushing = Some(Serving::new(runs.into_values()));
+                talk.pushing = Some(Serving::beyond(runs.into_values(), &held));
             }
         }
     }

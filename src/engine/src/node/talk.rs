@@ -18,6 +18,8 @@ use crate::sync::{
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
     pub(crate) session: Option<Session>,
+    /// The nonce of the peer's last opening.
+    opening: Option<[u8; 16]>,
     /// How many answers to openings are on their way whose sessions this side has ended since.
     late_answers: u32,
     /// Requests of the peer, in order; the first is being answered.
@@ -126,8 +128,14 @@ impl<D: Disk + Clone> Node<D> {
 
     fn session_message(&mut self, id: LinkId, space: SpaceId, message: Message) {
         if let Message::Open(open) = &message {
+            let last = self.talk(id, &space).and_then(|talk| talk.opening);
+            if last == Some(open.nonce) {
+                // A transport that repeats messages would have it answered on and on.
+                return;
+            }
             self.open_session(id, space);
             if let Some(talk) = self.talk(id, &space) {
+                talk.opening = Some(open.nonce);
                 for tip in open.frontier.iter().flatten() {
                     talk.theirs.advance(tip.log, tip.seq);
                 }

@@ -181,8 +181,8 @@ impl<D: Disk + Clone> Store<D> {
         Ok((after - before, rebuilt))
     }
 
-    /// Opens the sidecars up to the first that is missing, damaged or not to be trusted, and takes
-    /// the newest tables.
+    /// Opens the sidecars up to the first that is missing, damaged, not to be trusted, or not built
+    /// upon the one before as that is now; takes the newest tables.
     fn open_sidecars(&mut self) {
         for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
             if self.distrusted.is_some_and(|first| segment.number >= first) {
@@ -190,8 +190,8 @@ impl<D: Disk + Clone> Store<D> {
             }
             // None is kept that was built from what was damaged already: it tells all.
             match Sealed::open(&self.disk, &self.local.store, segment.number, segment.sha) {
-                Ok(sealed) => self.sealed.push(sealed),
-                Err(_) => break,
+                Ok(sealed) if sealed.follows(self.sealed.last()) => self.sealed.push(sealed),
+                _ => break,
             }
         }
         self.take_tables();

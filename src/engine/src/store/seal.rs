@@ -8,7 +8,7 @@ use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Merge, Sidecar, SidecarE
 use super::tables;
 use super::tail::{Namespace, Tail, TailCommit, split_row, table_key, table_prefix};
 use super::{AppendError, Damaged, ReadError, Store};
-use crate::base::Hash;
+use crate::base::{Hash, sha256};
 use crate::causal::Tip;
 use crate::event::Dictionary;
 use crate::log::{Disk, FileId, FileKind};
@@ -19,6 +19,17 @@ pub(crate) struct Sealed<D> {
     pub(crate) number: u64,
     pub(crate) sidecar: Sidecar<Overlay<D>>,
     dictionary: OnceLock<Arc<Dictionary>>,
+    lineage: Lineage,
+}
+
+/// Where a sidecar stands among the others. Sidecars name logs as the tables do that they were
+/// built with; what is built anew, and knows of a fork or not, may name them otherwise.
+#[derive(Debug, Clone, Copy)]
+struct Lineage {
+    /// Stands for the tables in it.
+    own: Hash,
+    /// Stands for those in the sidecar of the segment before, when this one was built.
+    upon: Hash,
 }
 
 /// The caller's sections in a sidecar.
@@ -27,6 +38,8 @@ mod blobs {
     pub(super) const DICTIONARY: u8 = 1;
     /// All tables as of the segment's end. Tag 2 stands for a form that is read no more.
     pub(super) const TABLES: u8 = 3;
+    /// Hashes of those tables, and of those in the sidecar before.
+    pub(super) const LINEAGE: u8 = 4;
 }
 
 impl<D: Disk + Clone> Sealed<D> {
@@ -48,7 +61,18 @@ impl<D: Disk + Clone> Sealed<D> {
     ) -> Result<Self, SidecarError> {
         let file = FileId { kind: FileKind::Sidecar, number };
         let sidecar = Sidecar::open(disk, file, *store, number, Some(seal))?;
-        Ok(Self { number, sidecar, dictionary: OnceLock::new() })
+        let lineage = sidecar.blob(blobs::LINEAGE)?.and_then(|bytes| {
+            let (own, rest) = bytes.split_first_chunk()?;
+            Some(Lineage { own: *own, upon: rest.try_into().ok()? })
+        });
+        let what = "no lineage";
+        let lineage = lineage.ok_or(SidecarError::Damaged { segment: number, offset: 0, what })?;
+        Ok(Self { number, sidecar, dictionary: OnceLock::new(), lineage })
+    }
+
+    /// Tells whether this was built upon what is in the sidecar before.
+    pub(crate) fn follows(&self, former: Option<&Self>) -> bool {
+        self.lineage.upon == former.map_or([0; 32], |former| former.lineage.own)
     }
 
     /// Returns what the segment says of a row.
@@ -106,6 +130,10 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Turns the tail into the sidecar of a segment that was sealed.
+    ///
+    /// The log has gone on to another segment by now, so this must not stop half-way: names that
+    /// are still in the tail would be taken for written there. Nothing of it asks more of the disk
+    /// than a read that may fail.
     pub(crate) fn index_sealed(&mut self, number: u64, seal: Hash) -> Result<(), ReadError> {
         let bytes = self.sidecar_bytes(number, seal)?;
         let file = FileId { kind: FileKind::Sidecar, number };
@@ -118,12 +146,15 @@ impl<D: Disk + Clone> Store<D> {
             sometimes!("store-sidecar-in-memory");
             let _ = self.disk.remove(file);
         }
-        let disk = if kept {
-            Overlay::new(self.disk.clone())
-        } else {
-            Overlay::with(self.disk.clone(), file, bytes)
+        let store = self.local.store;
+        let on_disk = kept.then(|| Sealed::open(&self.disk, &store, number, seal));
+        let sealed = match on_disk {
+            Some(Ok(sealed)) => sealed,
+            _ => {
+                let disk = Overlay::with(self.disk.clone(), file, bytes);
+                Sealed::open_on(disk, &store, number, seal)?
+            }
         };
-        let sealed = Sealed::open_on(disk, &self.local.store, number, seal)?;
         self.sealed.push(sealed);
         self.tail = Tail::default();
         Ok(())
@@ -151,7 +182,11 @@ impl<D: Disk + Clone> Store<D> {
         let mut dictionary = Vec::new();
         named.put_entries(0, &mut dictionary);
         builder.blob(blobs::DICTIONARY, &dictionary);
-        builder.blob(blobs::TABLES, &tables::encode(&self.tables));
+        let tables = tables::encode(&self.tables);
+        let own = sha256("kdelta/tables", &[&tables]);
+        let upon = self.sealed.last().map_or([0; 32], |former| former.lineage.own);
+        builder.blob(blobs::TABLES, &tables);
+        builder.blob(blobs::LINEAGE, &[own, upon].concat());
         Ok(builder.finish())
     }
 
@@ -165,9 +200,9 @@ impl<D: Disk + Clone> Store<D> {
             Some(state) => state,
             None => match self.fold_row(space_ix, row) {
                 Ok(state) => Arc::new(state),
-                // A row whose history is damaged gets no state: reads of it go on to say so.
-                Err(ReadError::Damaged(_)) => return Ok(None),
-                Err(error) => return Err(error),
+                // A row of which something is damaged or cannot be read gets no state: reads of it
+                // go on to say so, or build the index anew that is at fault.
+                Err(_) => return Ok(None),
             },
         };
         let table = self.table(space_ix)?;

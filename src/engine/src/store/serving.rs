@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ReadError, Store};
-use crate::base::{Hlc, LogId};
+use crate::base::{Hlc, LogId, SpaceId};
+use crate::causal::VersionVector;
 use crate::event::Commit;
 use crate::log::Disk;
 
@@ -73,6 +74,12 @@ impl Serving {
         let lane = |run: Run| Lane { log: run.log, sent: run.after, upto: run.upto, next: None };
         let lanes: Vec<Lane> = runs.map(lane).collect();
         Self { unread: (0..lanes.len()).collect(), lanes, ..Self::default() }
+    }
+
+    /// Starts to serve `runs` to a peer that holds these parts of branches already, by inner name.
+    pub fn beyond(runs: impl IntoIterator<Item = Run>, held: &[(LogId, u64)]) -> Self {
+        let branches = held.iter().map(|(name, seq)| (*name, Lane::of_branch(*name, *seq)));
+        Self { branches: branches.collect(), ..Self::new(runs) }
     }
 
     /// Tells whether all was sent.
@@ -225,10 +232,28 @@ impl<D: Disk + Clone> Store<D> {
         for branch in table.logs().filter(|log| log.is_branch()) {
             let known = |lane: &Lane| table.clocks.known(&lane.log, lane.sent, &branch.log);
             let known = serving.lanes.iter().filter_map(known).max();
-            let sent = known.unwrap_or(0).max(branch.first - 1);
+            let held = serving.branches.get(&branch.log).map(|lane| lane.sent);
+            let sent = known.max(held).unwrap_or(0).max(branch.first - 1);
             serving.branches.insert(branch.log, Lane::of_branch(branch.log, sent));
         }
         Ok(())
+    }
+
+    /// Returns how much of each branch somebody holds who holds so much of each log, by inner name:
+    /// all that it builds upon. Nothing in a space without forks.
+    pub fn branches_below(&self, space: &SpaceId, version: &VersionVector) -> Vec<(LogId, u64)> {
+        let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
+        let Ok(table) = table else { return Vec::new() };
+        let branches = table.logs().filter(|log| log.is_branch());
+        let held = branches.filter_map(|branch| {
+            let logs = table.logs().filter(|log| !log.is_branch());
+            let known = logs.filter_map(|log| {
+                let upto = version.get(&log.log).min(log.seq);
+                table.clocks.known(&log.log, upto, &branch.log)
+            });
+            Some((branch.log, known.max()?))
+        });
+        held.collect()
     }
 }
 

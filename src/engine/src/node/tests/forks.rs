@@ -534,3 +534,28 @@ proptest! {
         play(&acts, absent);
     }
 }
+
+#[test]
+fn a_branch_is_not_pushed_again_by_each_who_comes_to_build_upon_it() {
+    let mut world = World::new(2);
+    world.share();
+    world.connect(0, 1);
+    let twin = world.twin(0);
+    world.count(twin, "count", 1);
+    world.put(0, "large", &format!("\"{}\"", "x".repeat(100_000)));
+    world.run();
+    world.connect(0, twin);
+    world.connect(1, twin);
+    world.assert_equal();
+    assert_eq!(world.closed(1).len(), 1);
+    // Its first commit since builds upon the branches, which all hold.
+    world.mail_max = Some(0);
+    world.put(1, "small", "1");
+    world.run();
+    let bytes: usize = world.mail.iter().map(|(_, _, bytes)| bytes.len()).sum();
+    assert!((1..5_000).contains(&bytes), "{} messages of {bytes} bytes", world.mail.len());
+    world.mail_max = None;
+    world.run();
+    world.assert_equal();
+    assert_eq!(world.show(0, "small").as_deref(), Some("1"));
+}

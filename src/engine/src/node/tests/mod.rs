@@ -536,3 +536,19 @@ fn an_opening_that_comes_after_its_session_was_given_up_is_not_answered() {
         world.assert_equal();
     }
 }
+
+#[test]
+fn an_opening_that_comes_twice_is_answered_once() {
+    let mut world = World::new(2);
+    let space = world.share();
+    world.put(0, "a", "1");
+    let link = world.connect(0, 1);
+    world.mail_max = Some(0);
+    world.nodes[0].open_session(link, space);
+    world.run();
+    let opening = world.mail.back().cloned().unwrap();
+    world.mail.push_back(opening);
+    world.mail_max = None;
+    world.run();
+    world.assert_equal();
+}

@@ -260,6 +260,93 @@ fn a_damaged_sidecar_keeps_no_store_from_opening() {
 }
 
 #[test]
+fn a_damaged_sidecar_leaves_the_segments_that_are_sealed_later_whole() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    let space = peer.create_space(now(1), "default").unwrap();
+    store.join_space(space, "default").unwrap();
+    let keys = |peer: &mut TestStore, rounds: std::ops::Range<u64>| {
+        for i in rounds {
+            write(peer, 10 + i, vec![put(&format!("key-{:02}", i % 60), &i.to_string())]);
+        }
+        peer.sync().unwrap();
+    };
+    keys(&mut peer, 0..400);
+    pass(&mut peer, &mut store, space);
+    store.close().unwrap();
+    drop(store);
+    let first = disk.files(FileKind::Sidecar).unwrap()[0];
+    keys(&mut peer, 400..800);
+    let bits = disk.len(first).unwrap() * 8;
+    for bit in (0..bits).step_by(4001) {
+        let disk = Arc::new(disk.snapshot());
+        assert!(disk.flip_bit(first, bit));
+        // What comes from elsewhere is taken without a look at the keys, until a segment is full;
+        // what needs the damaged part waits for the repair.
+        let mut store = open(&disk, 1);
+        let frontier = peer.frontier(&space).unwrap();
+        let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
+        let mut serving = Serving::new(runs);
+        while let Some(chunk) = peer.next_chunk(&space, &mut serving, 1 << 12).unwrap() {
+            let _ = store.insert_chunk(now(10_000), &chunk.bytes);
+            let _ = store.sync();
+        }
+        store.begin_repair().unwrap();
+        let repaired = store.finish_repair().unwrap();
+        assert_eq!(repaired.missing, [""; 0], "bit {bit}");
+        pass(&mut peer, &mut store, space);
+        store.sync().unwrap();
+        assert!(store.log.segments().len() > 2, "bit {bit}: one more is sealed");
+        store.close().unwrap();
+        let mut store = open(&disk, 1);
+        assert_eq!(store.damage(), None, "bit {bit}");
+        assert_eq!(text(&mut store, "key-19").as_deref(), Some("799"), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_sidecar_that_is_built_anew_fits_those_that_know_of_a_fork() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut hub, mut author) = (open(&disk, 1), open(&other, 2));
+    let space = author.create_space(now(1), "default").unwrap();
+    hub.join_space(space, "default").unwrap();
+    write(&mut author, 2, vec![put("base", "0")]);
+    author.close().unwrap();
+    let mut twin = open(&Arc::new(other.snapshot()), 2);
+    let fork = write(&mut twin, 3, vec![put("twin", "1")]).tip;
+    for i in 0..600 {
+        write(&mut author, 10 + i, vec![put(&format!("key-{:02}", i % 60), &i.to_string())]);
+        pass(&mut author, &mut hub, space);
+        hub.sync().unwrap();
+    }
+    // What the hub holds of the log becomes a branch, and lies in several segments.
+    let side = twin.fork_side(&space, &fork.log, fork.seq).unwrap();
+    let proof = hub.prove(side).unwrap();
+    assert_eq!(hub.close_forked(now(5_000), &[proof]).unwrap(), 1);
+    for i in 0..200 {
+        write(&mut hub, 6_000 + i, vec![put("own", &i.to_string())]);
+        hub.sync().unwrap();
+    }
+    let hashes = (hub.state_hash(&space).unwrap(), hub.value_hash(&space).unwrap());
+    hub.close().unwrap();
+    let sidecars = disk.files(FileKind::Sidecar).unwrap();
+    assert!(sidecars.len() > 3, "some end before the proof, and some after it");
+    for missing in sidecars {
+        let disk = Arc::new(disk.snapshot());
+        disk.remove(missing).unwrap();
+        for _ in 0..2 {
+            let mut hub = open(&disk, 1);
+            assert_eq!((hub.state_hash(&space).unwrap(), hub.value_hash(&space).unwrap()), hashes);
+            let mut reader = open(&Arc::new(MemoryDisk::new()), 3);
+            reader.join_space(space, "default").unwrap();
+            pass(&mut hub, &mut reader, space);
+            let read = reader.value_hash(&space).unwrap();
+            assert_eq!(read, hashes.1, "without {}", missing.path());
+        }
+    }
+}
+
+#[test]
 fn a_store_that_was_set_back_goes_on_under_a_new_incarnation() {
     let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
     let mut store = open(&disk, 1);
