@@ -89,12 +89,12 @@ pub enum LocalError {
 }
 
 impl Local {
-    /// Reads the newest whole generation, and tells whether the other is lost, which may have been
-    /// newer; none if the store is new.
+    /// Reads the newest whole generation; none if the store is new.
     ///
     /// # Errors
-    /// [`LocalError`]. A single lost generation is no error: the other serves.
-    pub fn load(disk: &impl Disk) -> Result<Option<(Self, bool)>, LocalError> {
+    /// [`LocalError`]. A single lost generation is no error: the other serves, though the one that
+    /// is lost may have been newer.
+    pub fn load(disk: &impl Disk) -> Result<Option<Self>, LocalError> {
         let mut newest: Option<Self> = None;
         let mut lost = None;
         for file in Self::files() {
@@ -114,7 +114,7 @@ impl Local {
         sometimes!("store-older-local-file-serves", newest.is_some() && lost.is_some());
         match (newest, lost) {
             (None, Some(error)) => Err(error),
-            (newest, lost) => Ok(newest.map(|newest| (newest, lost.is_some()))),
+            (newest, _) => Ok(newest),
         }
     }
 
@@ -250,8 +250,12 @@ impl Local {
         if r.u8()? != VERSION {
             return Err(CodecError::Unknown("local file version"));
         }
+        let generation = r.u64()?;
+        if generation > limits::SEQ_MAX {
+            return Err(CodecError::NotCanonical("generation of the local file"));
+        }
         let mut local = Self {
-            generation: r.u64()?,
+            generation,
             store: r.array()?,
             incarnation: r.u64()?,
             ..Self::default()
@@ -356,7 +360,7 @@ mod tests {
         let mut local = sample();
         for _ in 0..3 {
             local.save(&disk).unwrap();
-            assert_eq!(Local::load(&disk).unwrap(), Some((local.clone(), false)));
+            assert_eq!(Local::load(&disk).unwrap().as_ref(), Some(&local));
         }
     }
 
@@ -378,7 +382,7 @@ mod tests {
         let newest = FileId { kind: FileKind::Local, number: local.generation % 2 };
         disk.write(newest, 20, &[0xff]).unwrap();
         let other = Local { generation: local.generation - 1, ..local };
-        assert_eq!(Local::load(&disk).unwrap(), Some((other, true)));
+        assert_eq!(Local::load(&disk).unwrap(), Some(other));
         assert_eq!(Local::verify(&disk).len(), 1);
         disk.write(FileId { number: 1 - newest.number, ..newest }, 20, &[0xff]).unwrap();
         assert!(matches!(Local::load(&disk), Err(LocalError::Damaged(_))));

@@ -46,11 +46,11 @@ impl<D: Disk + Clone> Store<D> {
         options: Options,
     ) -> Result<(Self, Opened), OpenError> {
         let mut rng = Rng::new(seed);
-        let (local, is_doubtful) = match Local::load(&disk)? {
-            Some(loaded) => loaded,
+        let local = match Local::load(&disk)? {
+            Some(local) => local,
             None if disk.files(FileKind::Segment)?.is_empty() => {
                 let (store, incarnation, place) = (rng.bytes(), rng.u64(), options.place);
-                (Local { store, incarnation, place, ..Local::default() }, false)
+                Local { store, incarnation, place, ..Local::default() }
             }
             None => return Err(LocalError::Missing.into()),
         };
@@ -83,9 +83,9 @@ impl<D: Disk + Clone> Store<D> {
             store.damaged_places.insert(damage.segment);
         }
         store.blind.noticed.clone_from(&store.damaged_places);
-        // Of the own log something may be lost, or its last life is not known: no number is used
-        // again.
-        store.new_life = store.mourns() || is_doubtful;
+        // Of the own log something may be lost, or it may have had another life than the one that
+        // is known: no number is used again.
+        store.new_life = store.mourns() || !Local::verify(&store.disk).is_empty();
         let (replayed_events, rebuilt) = store.load()?;
         Ok((store, Opened { recovery, replayed_events, rebuilt }))
     }

@@ -60,7 +60,7 @@ impl From<Affected> for Problem {
 pub fn verify<D: Disk + Clone>(disk: &D, deep: bool) -> Result<Verified, OpenError> {
     let mut out = Verified::default();
     let local = match Local::load(disk) {
-        Ok(Some((local, _))) => local,
+        Ok(Some(local)) => local,
         Ok(None) if disk.files(FileKind::Segment)?.is_empty() => return Ok(out),
         Ok(None) => return Err(LocalError::Missing.into()),
         Err(error) => return Err(error.into()),
