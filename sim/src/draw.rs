@@ -28,6 +28,10 @@ pub enum Stream {
     Hostile,
     /// What an app and its users do.
     App,
+    /// When what a seat shows is held against its disk.
+    Glance,
+    /// What is rare in scenarios, class by class.
+    Rare,
 }
 
 /// All draws of one seed.

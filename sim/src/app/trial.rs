@@ -71,7 +71,7 @@ impl Faults {
 
     fn allow(&self, action: &Action) -> bool {
         match action {
-            Action::Write { .. } | Action::Act { .. } => true,
+            Action::Write { .. } | Action::Act { .. } | Action::Sync { .. } => true,
             Action::Crash { .. } | Action::Stop { .. } | Action::Pause { .. } => self.crashes,
             Action::Disk { fault: DiskFault::PowerOff(..), .. } => self.crashes,
             Action::Part { .. } | Action::OneWay { .. } => self.network,
@@ -223,7 +223,7 @@ impl<A: App> Sim<A> {
 
     /// Returns the scenario of a seed: what goes wrong, and when users act.
     pub fn scenario(&self, seed: u64) -> Scenario {
-        let Scenario { seed, mut options, steps } = Scenario::draw_sized(seed, self.replicas);
+        let Scenario { seed, mut options, steps } = Scenario::draw_common(seed, self.replicas);
         options.topology = self.topology.unwrap_or(options.topology);
         if !self.faults.network {
             let LinkOptions { delay_us, bytes_per_s, .. } = options.link;

@@ -48,6 +48,10 @@ pub enum Attack {
     ProofFlood,
     /// Writes valid commits of nearly the greatest size.
     HugeCommits,
+    /// Asks for nothing, more often than one may in a session.
+    Greedy,
+    /// Writes one commit in each of more logs than an opening lists.
+    Crowd,
     /// Says nothing at all.
     Mute,
     /// Says hello and opens sessions, and nothing after that.
@@ -56,7 +60,7 @@ pub enum Attack {
 
 impl Attack {
     /// All attacks, in the order of their names' list.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::BadHash,
         Self::BadSignature,
         Self::Impersonate,
@@ -78,6 +82,8 @@ impl Attack {
         Self::RequestFlood,
         Self::ProofFlood,
         Self::HugeCommits,
+        Self::Greedy,
+        Self::Crowd,
         Self::Mute,
         Self::Silent,
     ];
@@ -106,6 +112,8 @@ impl Attack {
             Self::RequestFlood => "request-flood",
             Self::ProofFlood => "proof-flood",
             Self::HugeCommits => "huge-commits",
+            Self::Greedy => "greedy",
+            Self::Crowd => "crowd",
             Self::Mute => "mute",
             Self::Silent => "silent",
         }

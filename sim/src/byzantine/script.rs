@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kdelta_engine::base::{CommitId, Hlc, Now, Rng, SpaceId, WallTime};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::event::{Commit, KeyPair, Voucher};
-use kdelta_engine::limits::{CHUNK_BYTES_MAX, RUNS_PER_MESSAGE_MAX};
+use kdelta_engine::limits::{CHUNK_BYTES_MAX, RUNS_PER_MESSAGE_MAX, WANTS_PER_SESSION_MAX};
 use kdelta_engine::node::LinkId;
 use kdelta_engine::sync::{Message, Open, Run, encode};
 
@@ -145,6 +145,12 @@ impl Script {
                 }
             }
             Attack::RequestFlood => self.want_all(link, &theirs, actions),
+            Attack::Greedy => {
+                let (space, last, runs) = (self.space, true, Vec::new());
+                let bytes = encode(&Message::Want { space, last, runs });
+                let wants = (0..=WANTS_PER_SESSION_MAX).map(|_| bytes.clone());
+                actions.extend(wants.map(|bytes| Action::Send { link, bytes }));
+            }
             _ => {}
         }
     }
@@ -214,6 +220,16 @@ impl Script {
                     let last = bytes.is_empty();
                     say(encode(&Message::Proof { space, last, bytes }));
                 }
+            }
+            // Over one link, and not all at once.
+            Attack::Crowd if self.logs < CROWD => {
+                let (mut commits, mut vouchers) = (Vec::new(), Vec::new());
+                for _ in 0..CROWD_AT_ONCE {
+                    let mut author = self.author();
+                    commits.extend(self.write(&mut author, Vec::new(), 8));
+                    vouchers.push(author.voucher());
+                }
+                self.push(link, &commits, &vouchers, actions);
             }
             Attack::WithheldDeps => {
                 for n in 0..WITHHELD_AT_ONCE {
@@ -331,6 +347,9 @@ impl Script {
 const WANTS_AT_ONCE: usize = kdelta_engine::limits::WANTS_OPEN_MAX - 1;
 const PARTS_AT_ONCE: u64 = 4;
 const PROOFS_AT_ONCE: u64 = 8;
+/// How many logs a crowd is at least, and how many of them are told of at once.
+const CROWD: u64 = 280;
+const CROWD_AT_ONCE: u64 = 70;
 /// How many commits whose past is kept back are pushed at once, and the bytes of each.
 const WITHHELD_AT_ONCE: u64 = 16;
 const WITHHELD_BYTES: usize = 16 << 10;

@@ -36,6 +36,11 @@ impl Facts {
         self.forkers.extend(replica);
     }
 
+    /// Tells whether that replica's logs may be forked.
+    pub(crate) fn forks(&self, replica: &ReplicaId) -> bool {
+        self.forkers.contains(replica)
+    }
+
     /// Takes note of the commit at a place of a log that somebody else holds.
     fn saw(&mut self, at: usize, tip: Tip) {
         let first = *self.ids.entry((tip.log, tip.seq)).or_insert(tip.id);
@@ -61,6 +66,7 @@ impl World {
         let (own, faults) = (seat.key, seat.disk_faults);
         let store = node.store();
         let Ok(version) = store.version(&space) else { return };
+        let latest = store.latest(&space).unwrap_or_default();
         let mut news = Vec::new();
         for (log, seq) in version.iter() {
             let before = seat.seen.insert(log, seq).unwrap_or(0);
@@ -87,6 +93,7 @@ impl World {
             self.facts.saw(at, tip);
             self.check_early(at, &tip);
         }
+        self.check_time(at, latest);
         if let Some((state, value)) = shown {
             let (first, by) = *self.facts.values.entry(state).or_insert((value, at));
             if first != value {

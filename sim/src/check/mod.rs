@@ -2,7 +2,10 @@
 
 mod early;
 pub(crate) mod facts;
+mod glance;
 mod rest;
+mod stamps;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +14,6 @@ use kdelta_engine::base::Rng;
 use kdelta_engine::log::CrashMode;
 
 use crate::draw::Stream;
-use crate::oracle;
 use crate::world::{Repair, World};
 
 use rest::Rest;
@@ -102,8 +104,10 @@ impl World {
         // What was stamped far in the future is taken when its time has come.
         let ahead_ms = self.latest_ms().saturating_sub(self.wall_ms());
         let heal_ms_max = HEAL_MS_MAX + ahead_ms;
+        let healed_ms = self.wall_ms();
         for _ in 0..heal_ms_max / HEAL_STEP_MS {
             self.run_for(HEAL_STEP_MS)?;
+            self.check_due(healed_ms)?;
             if self.is_at_rest(&mut rest) {
                 self.check_values()?;
                 self.check_end()?;
@@ -116,7 +120,7 @@ impl World {
     }
 
     /// Returns the latest stamp that anybody holds, in milliseconds since 1970.
-    fn latest_ms(&mut self) -> u64 {
+    pub(super) fn latest_ms(&mut self) -> u64 {
         let (space, awake) = (self.space, self.awake());
         let latest = awake.into_iter().filter_map(|at| self.store(at)?.latest(&space).ok());
         latest.map(|stamp| stamp.wall().0).max().unwrap_or(0)
@@ -175,15 +179,7 @@ impl World {
         else {
             return Ok(());
         };
-        let fail = |what: String| Broken::new("the fold of a disk is what is shown", what);
-        let Some(seat) = self.seats.get(at) else { return Ok(()) };
-        let memory = seat.disk.memory();
-        let files = memory.all_files().into_iter();
-        let files = files.filter_map(|file| Some((file, memory.content(file)?))).collect();
-        let image = oracle::read_image(&files);
-        let image = image.map_err(|fault| fail(format!("the disk of seat {at}: {fault}")))?;
-        let Some(store) = self.store(at) else { return Ok(()) };
-        oracle::compare(&image, store).map_err(|found| fail(format!("seat {at}: {found}")))
+        self.compare(at)
     }
 }
 

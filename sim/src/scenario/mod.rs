@@ -5,6 +5,7 @@
 //! scenario has a text form that survives changes of the generator better than a seed
 //! ([`Scenario::parse`]).
 
+mod rare;
 mod swarm;
 mod text;
 
@@ -106,6 +107,13 @@ pub enum Action {
         seat: usize,
         /// Names the draws by which the app decides what.
         number: u64,
+    },
+    /// A user asks a replica to sync with another one.
+    Sync {
+        /// Who asks.
+        seat: usize,
+        /// Whom.
+        with: usize,
     },
     /// The power of a replica fails, or its process is killed; it comes back later.
     Crash {
@@ -257,6 +265,11 @@ pub enum DiskFault {
     /// A fault of that row is drawn for the disk as it is, from that number. None is if nothing
     /// may be hit: the last good copy is spared.
     Drawn(Row, u64),
+    /// A place cannot be read until the store was opened the next time, and then reads as before.
+    /// Where is drawn from that number. The last copy that can be read is spared.
+    Glitch(u64),
+    /// A part of the newest segment rots, drawn from that number. The last good copy is spared.
+    Newest(u64),
     /// This very fault, whatever it hits.
     Media(Fault),
 }
@@ -279,6 +292,7 @@ impl Action {
             Self::Copy { seat, to } => vec![*seat, *to],
             Self::Hostile { to, seats, .. } => [&[*to], seats.as_slice()].concat(),
             Self::OneWay { from, to, .. } | Self::Clog { from, to, .. } => vec![*from, *to],
+            Self::Sync { seat, with } => vec![*seat, *with],
             Self::Reset { a, b } => vec![*a, *b],
             Self::Part { .. } => Vec::new(),
         }
@@ -286,7 +300,7 @@ impl Action {
 
     /// Tells whether this is something that goes wrong, rather than something that a user asks.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Act { .. })
+        !matches!(self, Self::Write { .. } | Self::Act { .. } | Self::Sync { .. })
     }
 }
 

@@ -56,6 +56,14 @@ impl Scenario {
     /// Draws the scenario of a seed, with so many replicas at the start if a number is given: at
     /// most [`NODES_MAX`](super::NODES_MAX).
     pub fn draw_sized(seed: u64, nodes: Option<usize>) -> Self {
+        let mut scenario = Self::draw_common(seed, nodes);
+        scenario.add_rare();
+        scenario
+    }
+
+    /// Draws what a scenario has of the common classes: the rare ones are for stores rather than
+    /// for apps.
+    pub(crate) fn draw_common(seed: u64, nodes: Option<usize>) -> Self {
         let draws = Draws::new(seed);
         let mut swarm = draws.of(Stream::Swarm, 0);
         let (calm, sleepy) = (swarm.below(10) == 0, swarm.below(10) == 1);
@@ -78,16 +86,21 @@ impl Scenario {
                 }));
             }
         }
-        steps.sort_by_key(|step| step.at_ms);
-        // Seats are taken in order of time.
-        let mut next_seat = options.replicas;
-        for step in &mut steps {
+        let mut scenario = Self { seed, options, steps };
+        scenario.put_in_order();
+        scenario
+    }
+
+    /// Puts steps in order of time: so are seats taken.
+    pub(super) fn put_in_order(&mut self) {
+        self.steps.sort_by_key(|step| step.at_ms);
+        let mut next_seat = self.options.replicas;
+        for step in &mut self.steps {
             if let Action::Copy { to, .. } | Action::Hostile { to, .. } = &mut step.action {
                 *to = next_seat;
                 next_seat += 1;
             }
         }
-        Self { seed, options, steps }
     }
 }
 
@@ -250,10 +263,12 @@ fn disk(class: Class, fault: &mut Source, ms: u64) -> DiskFault {
 /// written by hand: they cost more to play than a hundred other seeds. Where links are narrow, no
 /// other masses are drawn either: they would take longer to pass on than everything else.
 fn hostile(fault: &mut Source, options: &Options, to: usize, ms: u64) -> Action {
-    use Attack::{Endless, HugeCommits, Sybil};
+    use Attack::{Crowd, Endless, Greedy, HugeCommits, Sybil};
     let narrow = options.link.bytes_per_s > 0;
     let fits = |attack: &Attack| match attack {
         HugeCommits | Sybil => false,
+        // These are rare.
+        Crowd | Greedy => false,
         Endless => !narrow,
         _ => true,
     };

@@ -185,6 +185,7 @@ impl fmt::Display for Action {
                 Ok(())
             }
             Self::Act { seat, number } => write!(f, "act {seat} {number}"),
+            Self::Sync { seat, with } => write!(f, "sync {seat} {with}"),
             Self::Crash { seat, mode, away_ms } => {
                 write!(f, "crash {seat} {} {away_ms}", mode_name(*mode))
             }
@@ -239,6 +240,8 @@ impl fmt::Display for DiskFault {
             Self::PowerOff(changes, mode, ms) => {
                 write!(f, "power-off {changes} {} {ms}", mode_name(*mode))
             }
+            Self::Glitch(number) => write!(f, "glitch {number}"),
+            Self::Newest(number) => write!(f, "newest {number}"),
             Self::Drawn(row, number) => write!(f, "drawn {row:?} {number}"),
             Self::Media(fault) => write!(f, "media {fault}"),
         }
@@ -312,6 +315,7 @@ impl<'a> Words<'a> {
                 Action::Write { seat, ops }
             }
             "act" => Action::Act { seat: self.seat()?, number: self.number()? },
+            "sync" => Action::Sync { seat: self.seat()?, with: self.seat()? },
             "crash" => {
                 let (seat, mode) = (self.seat()?, mode_named(self.word()?)?);
                 Action::Crash { seat, mode, away_ms: self.number()? }
@@ -371,6 +375,8 @@ impl<'a> Words<'a> {
             "power-off" => {
                 DiskFault::PowerOff(self.number()?, mode_named(self.word()?)?, self.number()?)
             }
+            "glitch" => DiskFault::Glitch(self.number()?),
+            "newest" => DiskFault::Newest(self.number()?),
             "drawn" => DiskFault::Drawn(row_named(self.word()?)?, self.number()?),
             "media" => {
                 let words: Vec<&str> = self.0.by_ref().collect();
@@ -400,7 +406,10 @@ mod tests {
     fn a_fault_of_the_medium_and_a_hostile_peer_are_written_as_they_are_read() {
         let lines = "at 5 hostile 4 bad-hash 900 0 2\n\
             at 6 disk 1 media flip file=log/0000000000000001.seg bit=99\n\
-            at 7 disk 1 drawn D9 12\n";
+            at 7 disk 1 drawn D9 12\n\
+            at 8 disk 1 glitch 5\n\
+            at 8 disk 1 newest 6\n\
+            at 9 sync 1 0\n";
         let scenario = Scenario::parse(&format!("{MAGIC}\n{lines}")).unwrap();
         assert!(scenario.to_string().ends_with(lines), "{scenario}");
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kdelta_engine::base::{Key, Rng};
+use kdelta_engine::base::{Hlc, Key, Rng};
 use kdelta_engine::crdt::{Json, Op};
 use kdelta_engine::log::{CrashMode, Faults};
 use kdelta_engine::store::{KeyOp, Write, WriteError};
@@ -12,7 +12,7 @@ use super::links::Shape;
 use super::seat::Request;
 use super::{Event, NS_PER_MS, SeatDisk, World};
 use crate::check::Broken;
-use crate::disk::{Fault, Row, SimDisk};
+use crate::disk::{Fault, FaultId, Row, SimDisk};
 use crate::draw::Stream;
 use crate::scenario::{Action, DiskFault, WorkOp};
 use crate::trace::{Short, What};
@@ -25,6 +25,7 @@ impl World {
         }
         match action {
             Action::Write { seat, ops } => self.write(seat, &ops),
+            Action::Sync { seat, with } => self.ask_to_sync(seat, with),
             Action::Act { seat, number } => self.hear(seat, News::Act(number)),
             Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
             Action::Stop { seat, away_ms } => self.stop(seat, away_ms),
@@ -73,7 +74,9 @@ impl World {
         match node.store().write(now, write) {
             Ok(written) => {
                 let receipt = node.store_ref().receipt();
-                seat.requests.push_back(Request { tip: written.tip, receipt });
+                let (tip, stamp) = (written.tip, written.hlc);
+                seat.requests.push_back(Request { tip, stamp, receipt });
+                self.check_stamp(at, stamp);
                 let commit = Some(Short::from(&written.tip.id));
                 let (op, key) = (asked.into(), key.into());
                 self.note(Some(at), What::Requested { op, key, commit });
@@ -84,6 +87,7 @@ impl World {
                 self.note(Some(at), What::Refused { op, key, reason });
             }
             Err(error) if seat.disk_faults || seat.failing.is_some() => {
+                seat.refused = true;
                 let (op, key, reason) = (asked.into(), key.into(), error.to_string().into());
                 self.note(Some(at), What::Refused { op, key, reason });
             }
@@ -101,7 +105,8 @@ impl World {
         let Some(seat) = self.seats.get(of) else { return };
         // A copy is taken as a disk is found after a power cut; it sits on the next free seat.
         let free = to == self.seats.len() && !self.options.absent.contains(&to);
-        if !free || seat.enemy.is_some() {
+        // What a replica takes for damaged its copy would, and has no fault of its own to show for.
+        if !free || seat.enemy.is_some() || self.is_damaged(of) {
             return;
         }
         let mut draws = self.draws.of(Stream::Crash, (to as u64) << 32 | 1 << 31);
@@ -115,7 +120,8 @@ impl World {
     }
 
     fn save(&mut self, at: usize) {
-        let Some(seat) = self.seats.get_mut(at) else { return };
+        let damaged = self.is_damaged(at);
+        let Some(seat) = self.seats.get_mut(at).filter(|_| !damaged) else { return };
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | 1 << 30);
         let disk = after_power_cut(&seat.disk, &mut draws.rng());
         self.numbers += 1;
@@ -142,6 +148,7 @@ impl World {
         self.fall(at, CrashMode::LoseAll, 1_000);
         if let Some(seat) = self.seats.get_mut(at) {
             seat.disk = disk;
+            seat.glitches.clear();
             seat.seen.clear();
             seat.disk_faults = false;
             (seat.lied, seat.tries) = (false, 0);
@@ -162,11 +169,20 @@ impl World {
             })
         });
         self.facts.told.entry(usize::MAX).or_default().extend(told);
+        if let Some(seat) = self.seats.get_mut(at) {
+            seat.told = Hlc::default();
+        }
     }
 
     fn hurt(&mut self, at: usize, fault: &DiskFault) {
         let Some(seat) = self.seats.get_mut(at).filter(|seat| seat.node.is_some()) else { return };
-        let drawn = matches!(fault, DiskFault::Drawn(..) | DiskFault::Media(..));
+        let drawn = matches!(
+            fault,
+            DiskFault::Drawn(..)
+                | DiskFault::Media(..)
+                | DiskFault::Glitch(_)
+                | DiskFault::Newest(_)
+        );
         seat.disk_faults |= !drawn;
         let mut used = 0;
         let memory = seat.disk.memory();
@@ -196,7 +212,25 @@ impl World {
                 None
             }
             DiskFault::Drawn(row, number) => return self.hurt_by_chance(at, *row, *number),
-            DiskFault::Media(fault) => return self.inject(at, fault.clone()),
+            DiskFault::Glitch(number) => {
+                let Some(glitch) = self.draw_glitch(at, *number) else { return };
+                let id = self.inject(at, glitch);
+                if let Some(seat) = self.seats.get_mut(at) {
+                    seat.glitches.extend(id);
+                }
+                return;
+            }
+            DiskFault::Newest(number) => {
+                let rot = self.draw_rot_in_the_newest(at, *number);
+                if let Some(fault) = rot {
+                    self.inject(at, fault);
+                }
+                return;
+            }
+            DiskFault::Media(fault) => {
+                self.inject(at, fault.clone());
+                return;
+            }
         };
         self.note(Some(at), What::FaultInjected { fault: fault.to_string().into() });
         if let Some(ms) = relief_ms {
@@ -214,16 +248,14 @@ impl World {
         }
     }
 
-    fn inject(&mut self, at: usize, fault: Fault) {
-        let Some(seat) = self.seats.get_mut(at) else { return };
+    fn inject(&mut self, at: usize, fault: Fault) -> Option<FaultId> {
         // What restarts a store is another step's business.
-        if fault.restarts() {
-            return;
-        }
+        let seat = self.seats.get_mut(at).filter(|_| !fault.restarts())?;
         seat.disk_faults = true;
         let text = fault.to_string().into();
-        seat.disk.inject(fault);
+        let id = seat.disk.inject(fault);
         self.note(Some(at), What::FaultInjected { fault: text });
+        Some(id)
     }
 
     /// A disk has room again, and takes writes.

@@ -125,9 +125,11 @@ impl World {
         for deed in deeds {
             let what = match deed {
                 Deed::Wrote { op, key, written, receipt } => {
+                    let (tip, stamp) = (written.tip, written.hlc);
                     if let Some(seat) = self.seats.get_mut(at) {
-                        seat.requests.push_back(Request { tip: written.tip, receipt });
+                        seat.requests.push_back(Request { tip, stamp, receipt });
                     }
+                    self.check_stamp(at, stamp);
                     let commit = Some(Short::from(&written.tip.id));
                     What::Requested { op: op.into(), key: key.into(), commit }
                 }

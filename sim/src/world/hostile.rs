@@ -57,6 +57,7 @@ impl World {
                 self.connect(from, to);
             }
             self.check_spools(victim);
+            self.check_waiting_room(victim);
         }
         if let Some(enemy) = self.seats.get_mut(at).and_then(|seat| seat.enemy.as_mut()) {
             let actions = enemy.peer.tick(now);
@@ -91,6 +92,18 @@ impl World {
         }
     }
 
+    /// Checks that what waits for its past takes no more than a quarter of a replica's memory.
+    fn check_waiting_room(&mut self, at: usize) {
+        let bytes_max = self.options.memory_bytes / 4;
+        let Some(store) = self.store(at) else { return };
+        let waiting = store.waiting_len();
+        if waiting * WAITING_BYTES > bytes_max {
+            let seen =
+                format!("{waiting} commits wait on seat {at}, for {bytes_max} bytes of room");
+            self.facts.broken = Some(Broken::new("a peer costs a bounded amount", seen));
+        }
+    }
+
     /// Checks that what comes in parts takes no more of a disk than one chunk for each stream.
     fn check_spools(&mut self, at: usize) {
         let links = self.link_count(at) as u64;
@@ -106,5 +119,7 @@ impl World {
     }
 }
 
+/// The least that a commit costs which waits, in bytes.
+const WAITING_BYTES: usize = 512;
 /// How often a hostile peer acts, in nanoseconds.
 const ACT_NS: u64 = 1_000 * NS_PER_MS;

@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 
 use kdelta_engine::base::ReplicaId;
+use kdelta_engine::causal::Tip;
 use kdelta_engine::node::{Input, LinkId};
-use kdelta_engine::sync::frame_name;
+use kdelta_engine::sync::{Decoder, Message, frame_name};
 
-use super::{Event, Message, NS_PER_MS, NS_PER_US, World};
+use super::{Event, NS_PER_MS, NS_PER_US, World};
+use crate::check::wire::{Flight, Frames};
 use crate::draw::{Source, Stream};
 use crate::trace::{self, What};
 
@@ -31,6 +33,14 @@ struct Link {
     busy_ns: [u64; 2],
     /// When the sender at the far side of each end is done with what it sent.
     sent_ns: [u64; 2],
+    /// What each end said that it holds, in each opening of a session.
+    openings: [Vec<Vec<Tip>>; 2],
+    /// Whether an end gave it up: it ends once all has arrived.
+    ending: bool,
+    /// What came to each end.
+    frames: [Frames; 2],
+    /// What each end sent.
+    flights: [Flight; 2],
 }
 
 /// Who does not reach whom, until when.
@@ -218,9 +228,19 @@ impl World {
             heard.others += u64::from(kind != "Open");
             heard.commits += u64::from(matches!(kind, "Want" | "Chunk" | "Push" | "Proof"));
         }
+        let honest = self.seats.get(from).is_some_and(|seat| seat.enemy.is_none());
+        if let Some(Message::Open(open)) = message_of(&bytes, kind == "Open" && honest)
+            && let Some(link) = self.links.links.get_mut(&id)
+            && let Some(openings) = link.openings.get_mut(1 - side)
+        {
+            openings.push(open.frontier.unwrap_or_default());
+        }
+        if kind == "Grant" || honest && matches!(kind, "Chunk" | "Push") {
+            self.check_credit(from, id, 1 - side, &bytes);
+        }
         let sent = What::Sent { number, to, kind, bytes: bytes.len() as u64, content };
         self.note(Some(from), sent);
-        let message = Message { number, from, again: false };
+        let message = super::Message { number, from, again: false };
         let Some(link) = self.links.links.get_mut(&id) else { return };
         let (Some(busy), Some(sent)) = (link.busy_ns.get_mut(side), link.sent_ns.get_mut(side))
         else {
@@ -235,7 +255,7 @@ impl World {
         if mangled {
             // It comes twice, or after what is sent next.
             if kept.is_multiple_of(2) {
-                let message = Message { again: true, ..message };
+                let message = super::Message { again: true, ..message };
                 let again = Event::Deliver { link: id, side, message, bytes: bytes.clone() };
                 self.queue.put(at_ns + delay_us * NS_PER_US, again);
             } else {
@@ -256,7 +276,8 @@ impl World {
 
     /// Ends a connection once all has arrived that was sent on it.
     pub(super) fn close_after_all(&mut self, id: LinkId) {
-        let Some(link) = self.links.links.get(&id) else { return };
+        let Some(link) = self.links.links.get_mut(&id) else { return };
+        link.ending = true;
         let at_ns = link.busy_ns.iter().copied().max().unwrap_or(0).max(self.now_ns) + 1;
         for side in [0, 1] {
             self.queue.put(at_ns, Event::Closed { link: id, side });
@@ -322,7 +343,16 @@ impl World {
     pub(super) fn connect(&mut self, from: usize, to: usize) {
         self.links.next += 1;
         let id = LinkId(self.links.next);
-        let link = Link { ends: [from, to], open: [true; 2], busy_ns: [0; 2], sent_ns: [0; 2] };
+        let link = Link {
+            ends: [from, to],
+            open: [true; 2],
+            busy_ns: [0; 2],
+            sent_ns: [0; 2],
+            openings: Default::default(),
+            ending: false,
+            frames: Default::default(),
+            flights: Default::default(),
+        };
         self.links.links.insert(id, link);
         self.note(Some(from), What::LinkUp { link: id.0, peer: to });
         for (end, far, outgoing) in [(from, to, true), (to, from, false)] {
@@ -330,6 +360,28 @@ impl World {
                 self.input(end, Input::Connected { link: id, peer, outgoing });
             }
         }
+    }
+
+    /// Returns what came of the stream to one end, unless the connection ends anyway.
+    pub(crate) fn frames(&mut self, id: LinkId, side: usize) -> Option<&mut Frames> {
+        let link = self.links.links.get_mut(&id).filter(|link| !link.ending)?;
+        link.frames.get_mut(side)
+    }
+
+    /// Returns what two seats said that they hold in the last session that both opened; nothing if
+    /// they do not have exactly one connection.
+    pub(super) fn openings_between(&self, a: usize, b: usize) -> Vec<Tip> {
+        let [link] = self.links.between(a, b)[..] else { return Vec::new() };
+        let Some(link) = self.links.links.get(&link) else { return Vec::new() };
+        let [one, other] = &link.openings;
+        let last = one.len().min(other.len()).wrapping_sub(1);
+        let of = |openings: &Vec<Vec<Tip>>| openings.get(last).cloned().unwrap_or_default();
+        [of(one), of(other)].concat()
+    }
+
+    /// Returns what one end sent.
+    pub(crate) fn flight(&mut self, id: LinkId, side: usize) -> Option<&mut Flight> {
+        self.links.links.get_mut(&id)?.flights.get_mut(side)
     }
 
     /// Returns how many connections touch a seat.
@@ -341,6 +393,13 @@ impl World {
     pub(super) fn are_connected(&self, a: usize, b: usize) -> bool {
         !self.links.between(a, b).is_empty()
     }
+}
+
+/// Reads the one message that bytes are the frame of, if it is wanted.
+fn message_of(bytes: &[u8], wanted: bool) -> Option<Message> {
+    let mut decoder = Decoder::default();
+    decoder.push(if wanted { bytes } else { &[] });
+    decoder.next().ok()?
 }
 
 /// Returns the address of a seat.

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use kdelta_engine::log::{FileId, FileKind, Position};
+use kdelta_engine::log::{Disk, FileId, FileKind, Position};
 use kdelta_engine::node::{JobId, Report};
 use kdelta_engine::store::{Problem, verify};
 
 use super::{Event, NS_PER_MS, SeatDisk, World};
-use crate::disk::{End, Fault, Row, SimDisk};
+use crate::disk::{End, Fault, Row, SimDisk, Times};
 use crate::draw::Stream;
 use crate::oracle::{Outline, outline};
 use crate::trace::What;
@@ -52,6 +52,44 @@ impl World {
             !grows && self.may_go_bad(at, file, range)
         };
         Fault::draw(&disk, &mut rng, &[row], &mut spare)
+    }
+
+    /// Draws a place of a segment that cannot be read until a store was opened. No byte is lost by
+    /// that, so that any may be hit; but what could not be read when a store was opened counts as
+    /// damaged there until it is repaired, so that good disks of others must have it all.
+    pub(super) fn draw_glitch(&self, at: usize, number: u64) -> Option<Fault> {
+        let mut source = self.draws.of(Stream::Fault, 1 << 62 | number);
+        let disk = &self.seats.get(at)?.disk;
+        let segments = disk.memory().files(FileKind::Segment).ok()?;
+        if is_sick(disk) || segments.is_empty() {
+            return None;
+        }
+        // The newest as often as all others, for it is read most when a store is opened.
+        let newest = source.below(2) == 0;
+        let file =
+            if newest { segments.last() } else { segments.get(source.index(segments.len())) };
+        let content = disk.memory().content(*file?)?;
+        let used = content.iter().rposition(|byte| *byte != 0)? as u64 + 1;
+        let place = outline(&content)?.place;
+        if !self.is_held_elsewhere(at, place) {
+            return None;
+        }
+        let front = if source.below(2) == 0 { used.saturating_sub(8_000) } else { 0 };
+        let start = source.between(front, used - 1);
+        let range = start..(start + source.skewed(4096)).min(used);
+        Some(Fault::Unreadable { file: *file?, range, times: Times::Always })
+    }
+
+    /// Draws rot in the newest segment; none if nothing there may be hit.
+    pub(super) fn draw_rot_in_the_newest(&mut self, at: usize, number: u64) -> Option<Fault> {
+        let mut rng = self.draws.of(Stream::Fault, 3 << 61 | number).rng();
+        let disk = Arc::clone(&self.seats.get(at)?.disk);
+        let newest = disk.memory().files(FileKind::Segment).ok()?.into_iter().max()?;
+        if is_sick(&disk) {
+            return None;
+        }
+        let mut spare = |file: FileId, range| file == newest && self.may_go_bad(at, file, range);
+        (0..TRIES_A_DRAW).find_map(|_| Fault::draw(&disk, &mut rng, &[Row::D9], &mut spare))
     }
 
     /// Tells whether these bytes may go bad: no last copy is lost by it.
@@ -107,6 +145,12 @@ impl World {
                 && !is_sick(&seat.disk)
         });
         seats.map(|(at, _)| at)
+    }
+
+    /// Tells whether a replica knows that something is damaged.
+    pub(super) fn is_damaged(&self, at: usize) -> bool {
+        let node = self.seats.get(at).and_then(|seat| seat.node.as_ref());
+        node.is_some_and(|node| node.store_ref().damage().is_some())
     }
 
     /// Tells whether the disk of another seat has bad bytes: then no disk is lost.
@@ -212,7 +256,10 @@ impl World {
         };
         let outcome = match &seat.repair {
             Repair::Whole => return,
-            Repair::Due => self.begin_repair(at),
+            Repair::Due => {
+                self.check_degraded(at);
+                self.begin_repair(at)
+            }
             Repair::Asked { jobs, in_sync } if jobs.is_empty() => {
                 let in_sync = *in_sync;
                 self.finish_repair(at, in_sync)
@@ -325,5 +372,7 @@ fn report(disk: &SimDisk, problems: &[Problem]) {
 
 /// How often a replica is repaired whose disk has lied, before it gets another one.
 const TRIES: u32 = 3;
+/// How often a draw for the newest segment is tried.
+const TRIES_A_DRAW: u32 = 16;
 /// How long after it was last looked at a damaged seat is verified again.
 const VERIFY_NS: u64 = 3_000 * NS_PER_MS;

@@ -7,6 +7,7 @@
 //! threads and reads no clock: a run is a function of its scenario and of this build.
 
 mod act;
+mod asks;
 mod clock;
 pub(crate) mod guests;
 mod hostile;
@@ -211,7 +212,7 @@ impl World {
         Some(self.seats.get_mut(seat)?.node.as_mut()?.store())
     }
 
-    fn now(&self, seat: usize) -> Now {
+    pub(crate) fn now(&self, seat: usize) -> Now {
         self.seats.get(seat).map_or_else(
             || clock::Clock::default().now(self.now_ns),
             |seat| seat.clock.now(self.now_ns),
@@ -261,7 +262,12 @@ impl World {
                     What::Delivered { number, from }
                 };
                 self.note(Some(seat), arrived);
+                let hostile = self.seats.get(from).is_some_and(|from| from.enemy.is_some());
+                let follows = (hostile && !self.mangles).then(|| bytes.clone());
                 self.input(seat, Input::Received { link, bytes });
+                if let Some(bytes) = follows {
+                    self.check_frames(seat, link, side, &bytes);
+                }
                 self.look(seat);
             }
             Event::Closed { link, side } => {
@@ -373,7 +379,10 @@ impl World {
                     self.close_after_all(link);
                 }
                 Output::Dial { peer, addresses } => self.dial(at, peer.0, &addresses),
-                Output::JobDone { job, report } => self.job_done(at, job, &report),
+                Output::JobDone { job, report } => {
+                    self.job_done(at, job, &report);
+                    self.sync_told(at, job, &report);
+                }
                 Output::Admit { .. } => {}
             }
         }

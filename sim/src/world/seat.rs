@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use kdelta_engine::base::{LogId, Now, ReplicaId, SpaceId};
+use kdelta_engine::base::{Hlc, LogId, Now, ReplicaId, SpaceId};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::event::KeyPair;
 use kdelta_engine::log::{CrashMode, Disk, Position, SyncTicket};
 use kdelta_engine::node::{Config, Input, Node};
 use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
 
+use super::asks::Ask;
 use super::clock::Clock;
 use super::guests::News;
 use super::hostile::Enemy;
@@ -18,7 +19,7 @@ use super::links::address_of;
 use super::media::Repair;
 use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
 use crate::check::{Broken, facts};
-use crate::disk::SimDisk;
+use crate::disk::{FaultId, SimDisk};
 use crate::draw::{Source, Stream};
 use crate::scenario::{Topology, mode_name};
 use crate::trace::{Short, What};
@@ -42,6 +43,8 @@ pub(crate) struct Seat {
     pub(super) disk_draws: Source,
     /// The users who wait.
     pub(super) requests: VecDeque<Request>,
+    /// The syncs that users asked for.
+    pub(super) asks: Vec<Ask>,
     /// The last backup, with its number.
     pub(super) backup: Option<(u64, SeatDisk)>,
     /// What the store's directory is, to the store: another one on another seat.
@@ -54,6 +57,12 @@ pub(crate) struct Seat {
     pub(crate) seen: BTreeMap<LogId, u64>,
     /// How far the log went when it was looked at last.
     pub(crate) looked: Position,
+    /// The latest stamp that was shown when it was looked at last, in this life.
+    pub(crate) shown: Hlc,
+    /// The latest stamp of what users were told is durable, at this disk.
+    pub(crate) told: Hlc,
+    /// Whether the disk refused something since what is shown was held against it.
+    pub(crate) refused: bool,
     /// When a user wrote last, and whether an idle mark is due for it.
     last_write_ns: u64,
     marking: bool,
@@ -61,6 +70,8 @@ pub(crate) struct Seat {
     falls: u64,
     /// How far it is with being made whole.
     pub(crate) repair: Repair,
+    /// What cannot be read until the store was opened.
+    pub(super) glitches: Vec<FaultId>,
     /// Whether its disk lied, and a power cut showed it.
     pub(super) lied: bool,
     /// How often a repair fell short.
@@ -73,6 +84,7 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) tip: Tip,
+    pub(super) stamp: Hlc,
     pub(super) receipt: Receipt,
 }
 
@@ -93,16 +105,21 @@ impl Seat {
             held: VecDeque::new(),
             disk_draws: draws,
             requests: VecDeque::new(),
+            asks: Vec::new(),
             backup: None,
             place,
             failing: None,
             disk_faults: false,
             seen: BTreeMap::new(),
             looked: Position::default(),
+            shown: Hlc::default(),
+            told: Hlc::default(),
+            refused: false,
             last_write_ns: 0,
             marking: false,
             falls: 0,
             repair: Repair::default(),
+            glitches: Vec::new(),
             lied: false,
             tries: 0,
             enemy: None,
@@ -260,7 +277,9 @@ impl World {
         let entity = (at as u64) << 32 | u64::from(seat.life);
         let mut draws = self.draws.of(Stream::Life, entity);
         let (life, faults) = (seat.life, seat.disk_faults);
-        match seat.open(Arc::clone(&seat.disk), &self.options, draws.seed(), now) {
+        let opened = seat.open(Arc::clone(&seat.disk), &self.options, draws.seed(), now);
+        seat.glitches.drain(..).for_each(|glitch| seat.disk.clear(glitch));
+        match opened {
             Ok(store) => {
                 let agent = "kdelta-sim".to_owned();
                 let config = Config { open: true, keep_connected: true, agent };
@@ -270,6 +289,8 @@ impl World {
                 self.note(Some(at), What::Restarted);
                 self.settle_in(at);
                 self.check_start(at);
+                self.check_resumed(at);
+                self.check_degraded(at);
                 self.input(at, Input::Tick);
                 self.repair_anew(at);
             }
@@ -294,6 +315,7 @@ impl World {
         seat.node = None;
         seat.failing = None;
         seat.requests.clear();
+        seat.asks.clear();
         seat.falls += 1;
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
         seat.disk.crash(mode, &mut draws.rng());
@@ -314,12 +336,13 @@ impl World {
         self.finish_sync(at);
         let Some(seat) = self.seats.get_mut(at) else { return };
         let Some(mut node) = seat.node.take() else { return };
+        seat.asks.clear();
         let closed = node.store().close();
         let faults = seat.disk_faults;
         let waiting: Vec<Request> = seat.requests.drain(..).collect();
         for request in waiting {
             if node.store_ref().outcome(request.receipt) == Outcome::Durable {
-                self.acknowledge(at, request.tip);
+                self.acknowledge(at, request.tip, request.stamp);
             }
         }
         if let Err(error) = closed
@@ -370,8 +393,12 @@ impl World {
         let done = result.is_ok();
         let what = if done { What::SyncDone { sync } } else { What::SyncFailed { sync } };
         self.note(Some(at), what);
+        if let Some(seat) = self.seats.get_mut(at) {
+            seat.refused |= !done;
+        }
         self.input(at, Input::Synced(ticket, result));
         self.look(at);
+        self.glance(at);
     }
 
     /// Takes note that a user wrote, and marks the log when it is idle as a host does.
@@ -408,7 +435,10 @@ impl World {
         self.queue.put(self.now_ns + MARK_NS / 2, Event::Mark { seat: at, life });
     }
 
-    fn acknowledge(&mut self, at: usize, tip: Tip) {
+    fn acknowledge(&mut self, at: usize, tip: Tip, stamp: Hlc) {
+        if let Some(seat) = self.seats.get_mut(at) {
+            seat.told = seat.told.max(stamp);
+        }
         self.note(Some(at), What::Acknowledged { commit: Short::from(&tip.id) });
         self.facts.acknowledge(at, tip);
         self.hear(at, News::Answered { tip, durable: true });
@@ -416,6 +446,13 @@ impl World {
 
     /// Tells users what became of what they wrote, as far as that is known by now.
     pub(super) fn answer(&mut self, at: usize) {
+        self.tell(at);
+        if self.seats.get(at).is_some_and(|seat| seat.refused) {
+            self.glance(at);
+        }
+    }
+
+    fn tell(&mut self, at: usize) {
         loop {
             let Some(seat) = self.seats.get_mut(at) else { return };
             let Some(node) = seat.node.as_ref() else { return };
@@ -426,9 +463,11 @@ impl World {
                 return;
             }
             let (tip, durable) = (request.tip, outcome == Outcome::Durable);
+            let stamp = request.stamp;
             seat.requests.pop_front();
+            seat.refused |= !durable;
             if durable {
-                self.acknowledge(at, tip);
+                self.acknowledge(at, tip, stamp);
             } else if seat.disk_faults {
                 self.hear(at, News::Answered { tip, durable: false });
             } else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::link::Link;
+use super::talk::Talk;
 use super::{JobId, LinkId, Node, Output, Problem, Report};
 use crate::base::{ReplicaId, SpaceId};
 use crate::log::Disk;
@@ -14,6 +15,8 @@ pub(crate) struct Job {
     report: Report,
     pub(crate) link: Option<LinkId>,
     open: BTreeSet<SpaceId>,
+    /// Of those, the ones in whose session this side pinned less than it has: they take another.
+    again: BTreeSet<SpaceId>,
 }
 
 impl<D: Disk + Clone> Node<D> {
@@ -33,7 +36,8 @@ impl<D: Disk + Clone> Node<D> {
             sent_events: 0,
             problem: None,
         };
-        self.jobs.insert(job, Job { report, link: None, open: BTreeSet::new() });
+        let (open, again) = Default::default();
+        self.jobs.insert(job, Job { report, link: None, open, again });
         let link = self.links.values().find(|link| link.peer == peer && link.agreed.is_some());
         match link.map(|link| link.id) {
             Some(link) => self.start_job(job, link),
@@ -65,9 +69,14 @@ impl<D: Disk + Clone> Node<D> {
             self.store.local().spaces.iter().filter(|s| !s.retired).map(|s| s.id).collect();
         let spaces: BTreeSet<SpaceId> =
             spaces.into_iter().filter(|space| self.admits(&peer, space)).collect();
+        let written = self.store.written();
+        let behind = |talk: &Talk| talk.pinned_at().is_some_and(|at| at < written);
+        let again = spaces.iter().filter(|space| link.talks.get(space).is_some_and(behind));
+        let again = again.copied().collect();
         let Some(job) = self.jobs.get_mut(&job_id) else { return };
         job.link = Some(id);
         job.open = spaces.clone();
+        job.again = again;
         if spaces.is_empty() {
             return self.finish_job(job_id, Some(Problem::NothingInCommon));
         }
@@ -91,8 +100,13 @@ impl<D: Disk + Clone> Node<D> {
             .filter(|(_, job)| job.link == Some(id) && job.open.contains(&space))
             .map(|(id, _)| *id)
             .collect();
+        let mut again = false;
         for job_id in concerned {
             let Some(job) = self.jobs.get_mut(&job_id) else { continue };
+            if job.again.remove(&space) {
+                again = true;
+                continue;
+            }
             job.open.remove(&space);
             job.report.stats.add(&stats);
             job.report.received_events += received;
@@ -106,6 +120,9 @@ impl<D: Disk + Clone> Node<D> {
             if job.open.is_empty() {
                 self.finish_job(job_id, None);
             }
+        }
+        if again {
+            self.open_session(id, space);
         }
     }
 

@@ -264,8 +264,8 @@ impl<D: Disk + Clone> Node<D> {
             sometimes!("node-waiting-tried-again");
             self.retry_waiting = None;
             let _ = self.store.retry_waiting(self.now);
-            self.watch_waiting();
         }
+        self.watch_waiting();
         self.tick_links();
         self.tick_dialing();
     }

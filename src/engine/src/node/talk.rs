@@ -41,6 +41,12 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
+    /// Returns the end of the log when the session began that is under way.
+    pub(super) fn pinned_at(&self) -> Option<Position> {
+        self.session.as_ref().filter(|session| !session.is_over())?;
+        self.pinned.as_ref().map(|(_, position)| *position)
+    }
+
     fn note_unanswered(&mut self) {
         let unanswered = self.session.as_mut().is_some_and(Session::take_unanswered);
         self.late_answers += u32::from(unanswered);

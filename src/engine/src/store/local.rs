@@ -254,12 +254,8 @@ impl Local {
         if generation > limits::SEQ_MAX {
             return Err(CodecError::NotCanonical("generation of the local file"));
         }
-        let mut local = Self {
-            generation,
-            store: r.array()?,
-            incarnation: r.u64()?,
-            ..Self::default()
-        };
+        let mut local =
+            Self { generation, store: r.array()?, incarnation: r.u64()?, ..Self::default() };
         for _ in 0..r.count(limits::INCARNATIONS_MAX, 8, "incarnations")? {
             local.past_incarnations.push(r.u64()?);
         }

@@ -302,6 +302,27 @@ fn what_is_taken_of_a_log_is_handed_on_though_the_rest_waits() {
 }
 
 #[test]
+fn who_asks_for_a_sync_is_told_of_all_that_was_written_before() {
+    for steps in 0..12 {
+        let mut world = World::new(2);
+        world.share();
+        world.put(0, "early", "1");
+        // Somewhere in the first session.
+        world.mail_max = Some(steps);
+        world.connect(0, 1);
+        world.put(0, "late", "2");
+        let (now, peer) = (world.now(), world.nodes[1].store().replica());
+        world.nodes[0].sync_with(now, peer);
+        while world.reports.is_empty() {
+            world.mail_max = Some(1);
+            world.run();
+        }
+        assert!(world.reports[0].1.in_sync, "{:?}", world.reports);
+        assert_eq!(world.show(1, "late").as_deref(), Some("2"), "after {steps} messages");
+    }
+}
+
+#[test]
 fn a_long_history_reaches_a_fresh_replica() {
     let mut world = World::new(2);
     world.share();

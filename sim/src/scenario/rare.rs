@@ -1,0 +1,254 @@
+//! Draws what is rare: classes of steps that take luck to come about, or cost much to play.
+//!
+//! Each class has draws of its own, so that a world in which it is not drawn is as it would be
+//! without the class, and one in which it is has all else as before. Not only faults: also what
+//! users and peers do in good faith and seldom. Trouble is not made longer where links break QUIC's
+//! promises: what is repeated there is answered on and on.
+
+use super::{Action, DiskFault, Options, Scenario, Step, WorkOp};
+use crate::byzantine::Attack;
+use crate::disk::Row;
+use crate::draw::{Draws, Source, Stream};
+
+/// A rare class, and in one of how many scenarios it is.
+type Class = (u64, fn(&mut Scenario, &mut Source));
+
+const CLASSES: [Class; 10] = [
+    (3, ties),
+    (8, many_elements),
+    (2, syncs),
+    (2, rot_in_the_newest),
+    (12, siege),
+    (40, silence),
+    (50, backlog),
+    (50, crowd),
+    (50, greed),
+    (6, rot),
+];
+
+impl Scenario {
+    /// Adds the rare classes that the seed draws.
+    pub(super) fn add_rare(&mut self) {
+        let draws = Draws::new(self.seed);
+        for (number, (of, add)) in (0..).zip(CLASSES) {
+            let mut source = draws.of(Stream::Rare, number);
+            if source.below(of) == 0 {
+                add(self, &mut source);
+            }
+        }
+        self.make_room();
+        self.put_in_order();
+    }
+
+    /// Gives replicas enough memory for the largest commit to wait: of a log that may be forked it
+    /// must, or it never counts.
+    fn make_room(&mut self) {
+        if self.may_fork() {
+            let largest = self.steps.iter().map(bytes_of).max().unwrap_or(0);
+            let memory_bytes = &mut self.options.memory_bytes;
+            while *memory_bytes / 4 < largest + ROOM_BYTES {
+                *memory_bytes *= 2;
+            }
+        }
+    }
+
+    /// Tells whether a log may be forked.
+    fn may_fork(&self) -> bool {
+        use Action::{Copy, Hostile, Restore};
+        let forks = |s: &Step| matches!(s.action, Copy { .. } | Hostile { .. } | Restore { .. });
+        self.steps.iter().any(forks)
+    }
+
+    fn put(&mut self, at_ms: u64, action: Action) {
+        self.steps.push(Step { at_ms, action });
+    }
+
+    fn write(&mut self, at_ms: u64, seat: usize, op: WorkOp) {
+        self.put(at_ms, Action::Write { seat, ops: vec![op] });
+    }
+
+    fn moment(&self, source: &mut Source) -> u64 {
+        source.below(self.options.trouble_ms)
+    }
+}
+
+/// Returns about how many bytes a step writes in one commit.
+fn bytes_of(step: &Step) -> usize {
+    let Action::Write { ops, .. } = &step.action else { return 0 };
+    let bytes = |op: &WorkOp| if let WorkOp::Bytes(_, bytes) = op { *bytes as usize } else { 0 };
+    ops.iter().map(bytes).sum()
+}
+
+/// What a commit takes besides large values while it waits, in bytes.
+const ROOM_BYTES: usize = 16 << 10;
+
+fn seat(options: &Options, source: &mut Source) -> usize {
+    source.index(options.replicas)
+}
+
+fn small(source: &mut Source, bound: u64) -> u32 {
+    u32::try_from(source.below(bound)).unwrap_or(0)
+}
+
+/// Several seats write to one key in one millisecond.
+fn ties(scenario: &mut Scenario, source: &mut Source) {
+    for _ in 0..source.skewed(8) {
+        let (at_ms, key) = (scenario.moment(source), small(source, 3));
+        let fields = source.below(3) == 0;
+        let field = u8::try_from(source.below(3)).unwrap_or(0);
+        let first = seat(&scenario.options, source);
+        for n in 0..=source.below(scenario.options.replicas as u64) {
+            let seat = (first + usize::try_from(n).unwrap_or(0)) % scenario.options.replicas;
+            let value = small(source, 1 << 20);
+            let put = WorkOp::Put(key, value);
+            let op = if fields { WorkOp::Field(key, field, value) } else { put };
+            scenario.write(at_ms, seat, op);
+        }
+    }
+}
+
+/// A set gets many elements, and loses some.
+fn many_elements(scenario: &mut Scenario, source: &mut Source) {
+    let key = small(source, 3);
+    for _ in 0..25 + source.below(60) {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let element = u8::try_from(source.below(250)).unwrap_or(0);
+        let gone = source.below(12) == 0;
+        let op = if gone { WorkOp::Remove(key, element) } else { WorkOp::Add(key, element) };
+        scenario.write(at_ms, seat, op);
+    }
+}
+
+/// Users ask for a sync, and are told whether they are in sync.
+fn syncs(scenario: &mut Scenario, source: &mut Source) {
+    for _ in 0..source.skewed(12) {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let with = (seat + 1 + source.index(scenario.options.replicas - 1))
+            % scenario.options.replicas.max(1);
+        scenario.put(at_ms, Action::Sync { seat, with });
+    }
+}
+
+/// The newest segment rots, late, so that it is the newest still when it is verified.
+fn rot_in_the_newest(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.may_fork() {
+        return;
+    }
+    let seat = seat(&scenario.options, source);
+    let at_ms = scenario.options.trouble_ms - 1;
+    let number = source.below(1 << 32);
+    scenario.put(at_ms, Action::Disk { seat, fault: DiskFault::Newest(number) });
+}
+
+/// Bytes rot all over, also in what is derived from the log; what rotted is read soon.
+fn rot(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.may_fork() {
+        return;
+    }
+    for _ in 0..8 {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let fault = DiskFault::Drawn(Row::D9, source.below(1 << 32));
+        scenario.put(at_ms, Action::Disk { seat, fault });
+        scenario.write(at_ms + 1, seat, WorkOp::Add(small(source, 40), 1));
+    }
+}
+
+/// Hostile peers lay siege to a replica with little memory, for longer than usual.
+fn siege(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.options.link.mangle_ppm > 0 {
+        return;
+    }
+    scenario.options.memory_bytes = 256 << 10;
+    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+    let ms = 10_000 + source.below(10_000);
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + ms);
+    for (attack, in_all) in [(Attack::Branches, 1), (Attack::WithheldDeps, 1)] {
+        if source.below(4) >= in_all {
+            let seats = vec![seat];
+            scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats });
+        }
+    }
+}
+
+/// A peer says nothing more for so long that it is given up.
+fn silence(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.options.link.mangle_ppm > 0 {
+        return;
+    }
+    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+    // A session that fell silent is noticed when digests are compared, each minute.
+    let ms = 200_000;
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + ms);
+    let (attack, seats) = (Attack::Silent, vec![seat]);
+    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats });
+}
+
+/// Somebody is away while more is written than may be on its way at once, and somebody else asks
+/// for all of it again and again.
+fn backlog(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.options.link.bytes_per_s > 0 || scenario.options.link.mangle_ppm > 0 {
+        return;
+    }
+    let options = &scenario.options;
+    let (away, by) = (seat(options, source), seat(options, source));
+    scenario.put(0, Action::Stop { seat: away, away_ms: 5_000 });
+    for n in 0..24 + source.below(10) {
+        let bytes = 200_000 + small(source, 10_000);
+        scenario.write(100 + n * 10, by, WorkOp::Bytes(90 + small(source, 4), bytes));
+    }
+    let (attack, seats) = (Attack::RequestFlood, vec![by]);
+    scenario.put(1_000, Action::Hostile { to: 0, attack, ms: 9_000, seats });
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(12_000);
+}
+
+/// Somebody writes in more logs than an opening lists, so that ranges of them are compared; some
+/// write while others are away.
+fn crowd(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.options.link.mangle_ppm > 0 {
+        return;
+    }
+    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+    let (attack, seats) = (Attack::Crowd, vec![seat]);
+    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms: 7_000, seats });
+    for n in 0..scenario.options.replicas {
+        let at_ms = at_ms + 9_000 + source.below(3_000);
+        scenario.put(at_ms, Action::Stop { seat: n, away_ms: 500 + source.below(3_000) });
+        let other = (n + 1) % scenario.options.replicas;
+        scenario.write(at_ms + 100, other, WorkOp::Count(small(source, 3), 1));
+    }
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + 13_000);
+}
+
+/// Somebody asks for more than one may.
+fn greed(scenario: &mut Scenario, source: &mut Source) {
+    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+    let (attack, seats) = (Attack::Greedy, vec![seat]);
+    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms: 2_500, seats });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rare_class_takes_nothing_away_and_each_is_drawn() {
+        let mut found = [false; 4];
+        for seed in 0..300 {
+            let (all, common) = (Scenario::draw(seed), Scenario::draw_common(seed, None));
+            assert!(all.steps.len() >= common.steps.len());
+            let kept = |step: &&Step| !step.action.is_fault();
+            let writes = |s: &Scenario| s.steps.iter().filter(kept).cloned().collect::<Vec<_>>();
+            let (more, before) = (writes(&all), writes(&common));
+            assert!(before.iter().all(|step| more.contains(step)), "{seed}");
+            for step in &all.steps {
+                use Attack::{Crowd, Greedy};
+                found[0] |= matches!(step.action, Action::Sync { .. });
+                found[1] |= matches!(step.action, Action::Hostile { attack: Crowd, .. });
+                found[2] |= matches!(step.action, Action::Hostile { attack: Greedy, .. });
+                let rots = matches!(step.action, Action::Disk { fault: DiskFault::Newest(_), .. });
+                found[3] |= rots;
+            }
+        }
+        assert_eq!(found, [true; 4]);
+    }
+}
