@@ -539,12 +539,15 @@ proptest! {
 fn a_branch_is_not_pushed_again_by_each_who_comes_to_build_upon_it() {
     let mut world = World::new(2);
     world.share();
-    world.connect(0, 1);
+    let link = world.connect(0, 1);
+    world.cut(link);
     let twin = world.twin(0);
     world.count(twin, "count", 1);
     world.put(0, "large", &format!("\"{}\"", "x".repeat(100_000)));
     world.run();
     world.connect(0, twin);
+    // Here the fork is known before any of it comes: nothing has to be built upon.
+    world.connect(0, 1);
     world.connect(1, twin);
     world.assert_equal();
     assert_eq!(world.closed(1).len(), 1);

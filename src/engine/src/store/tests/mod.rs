@@ -284,13 +284,18 @@ fn a_damaged_sidecar_leaves_the_segments_that_are_sealed_later_whole() {
         // What comes from elsewhere is taken without a look at the keys, until a segment is full;
         // what needs the damaged part waits for the repair.
         let mut store = open(&disk, 1);
-        let frontier = peer.frontier(&space).unwrap();
-        let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
-        let mut serving = Serving::new(runs);
-        while let Some(chunk) = peer.next_chunk(&space, &mut serving, 1 << 12).unwrap() {
-            let _ = store.insert_chunk(now(10_000), &chunk.bytes);
-            let _ = store.sync();
+        for _ in 0..3 {
+            let frontier = peer.frontier(&space).unwrap();
+            let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
+            let mut serving = Serving::new(runs);
+            while let Some(chunk) = peer.next_chunk(&space, &mut serving, 1 << 12).unwrap() {
+                let _ = store.insert_chunk(now(10_000), &chunk.bytes);
+                let _ = store.sync();
+            }
         }
+        store.close().unwrap();
+        let mut store = open(&disk, 1);
+        assert_eq!(store.damage(), None, "bit {bit}");
         store.begin_repair().unwrap();
         let repaired = store.finish_repair().unwrap();
         assert_eq!(repaired.missing, [""; 0], "bit {bit}");
