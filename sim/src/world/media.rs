@@ -352,7 +352,9 @@ pub(super) fn is_sick(disk: &SimDisk) -> bool {
     let waits = |fault: &Fault| {
         matches!(fault, Fault::Misdirect { .. } | Fault::LoseSync { .. } | Fault::Stale { .. })
     };
-    !disk.bad().is_empty()
+    // What a repair put aside is read by nobody.
+    let used = |file: &FileId| file.kind != FileKind::Quarantine;
+    disk.bad().iter().any(|(file, _)| used(file))
         || disk.ledger(|ledger| {
             let mut all = ledger.entries().iter().enumerate();
             all.any(|(id, entry)| {
