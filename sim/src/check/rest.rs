@@ -44,12 +44,30 @@ impl World {
         for at in self.awake() {
             let Some(store) = self.store(at) else { continue };
             let shown = facts::show(store, &space);
-            if *first.get_or_insert(shown) != shown {
-                let seen = format!("seat {at} holds what the first one does and shows another");
+            let (other, same) = *first.get_or_insert((at, shown));
+            if same != shown {
+                let key = self.differing(other, at).unwrap_or_default();
+                let seen = format!("seats {other} and {at} hold the same, and show: {key}");
                 return Err(Broken::new("equal states show equal values", seen));
             }
         }
         Ok(())
+    }
+
+    /// Names the first key that two seats show differently.
+    fn differing(&mut self, one: usize, other: usize) -> Option<String> {
+        let space = self.space;
+        let mut keys = |at: usize| {
+            let page = self.store(at)?.list(&space, "", None, usize::MAX, None).ok()?;
+            Some(page.keys)
+        };
+        let (one, other) = (keys(one)?, keys(other)?);
+        let pairs = one.iter().zip(&other);
+        let differs = pairs.into_iter().find(|(one, other)| one != other);
+        Some(match differs {
+            Some((one, other)) => format!("{one:?} and {other:?}"),
+            None => format!("{} and {} keys", one.len(), other.len()),
+        })
     }
 
     /// Checks that no commits are sent or asked for once all are equal, and little but openings of

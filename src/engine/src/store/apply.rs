@@ -141,12 +141,18 @@ impl<D: Disk + Clone> Store<D> {
     /// A key that is not in the cache gets in if its state before the commit is at hand; others are
     /// folded when asked for.
     pub(crate) fn apply_states(&mut self, space_ix: usize, commit: &Commit, name: LogId) {
+        // Rows that are to be folded anew: what the sidecars say of them misses an event of this
+        // very commit.
+        let mut stale: Vec<Vec<u8>> = Vec::new();
         for (index, event) in (0_u16..).zip(commit.events()) {
             if mutant!("batch-shown-in-part") && index > 0 {
                 break;
             }
             let Some(key) = event.key() else { continue };
             let row = table_key(space_ix, Namespace::Key, key.as_bytes());
+            if stale.contains(&row) {
+                continue;
+            }
             let cached = self.cache.take(&commit.space(), &key, &row);
             let Some(mut state) = cached.or_else(|| self.before(space_ix, &row)) else {
                 continue;
@@ -165,8 +171,9 @@ impl<D: Disk + Clone> Store<D> {
                 }
                 None => changed.supersede(&dot, inner.as_ref().unwrap_or(supersedes)),
             };
-            if applied != Applied::Refold {
-                self.cache.insert(row, state);
+            match applied {
+                Applied::Done => self.cache.insert(row, state),
+                Applied::Refold => stale.push(row),
             }
         }
         self.cache.published();

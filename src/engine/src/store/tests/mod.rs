@@ -112,6 +112,31 @@ fn what_was_written_is_read_again_after_a_reopening() {
 }
 
 #[test]
+fn a_commit_that_takes_a_folded_counter_apart_by_two_events_is_shown_whole() {
+    let [mut a, mut b, mut c] = [1, 2, 3].map(|seed| open(&Arc::new(MemoryDisk::new()), seed));
+    let space = a.create_space(now(1), "default").unwrap();
+    for other in [&mut b, &mut c] {
+        other.join_space(space, "default").unwrap();
+        pass(&mut a, other, space);
+    }
+    let op = |op| KeyOp { key: key("k"), op, retype: true, expect: None };
+    write(&mut b, 10, vec![op(Op::CounterAdd(5))]);
+    pass(&mut b, &mut a, space);
+    write(&mut b, 11, vec![op(Op::CounterAdd(7))]);
+    pass(&mut b, &mut c, space);
+    c.sync().unwrap();
+    c.seal().unwrap();
+    // It knows of the first add only.
+    let put = |json: &str| op(Op::Put(Json::parse(json.as_bytes()).unwrap()));
+    write(&mut a, 12, vec![put("1"), put("2")]);
+    pass(&mut a, &mut c, space);
+    let shown = c.get(&space, &key("k"), None).unwrap().unwrap();
+    assert!(shown.conflicts.iter().any(|other| other.value == Value::Counter(7)), "{shown:?}");
+    c.cache.clear();
+    assert_eq!(c.get(&space, &key("k"), None).unwrap(), Some(shown));
+}
+
+#[test]
 fn a_directory_that_is_copied_before_its_first_write_is_a_copy_too() {
     let disk = Arc::new(MemoryDisk::new());
     let mut store = open_in(&disk, 1, Some(1));
