@@ -53,9 +53,11 @@ impl<D: Disk + Clone> Store<D> {
         commit: Arc<Commit>,
     ) -> Result<Position, AppendError> {
         let (position, chain, deps) = self.with_room(|store| {
+            // First, for it may seal a segment, and where the disk fails on that the tables are
+            // read anew.
+            let segment = store.intern(space_ix, compact::logs(&commit))?;
             let chain = store.chain_of(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
             let deps = store.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
-            let segment = store.intern(space_ix, compact::logs(&commit))?;
             let mut body = Vec::with_capacity(commit.header().size as usize + 64);
             let (names, base_ms) = (&store.tail.dictionary, store.base_ms_of(segment)?);
             let encoded = compact::encode(&commit, names, base_ms, &mut body);
