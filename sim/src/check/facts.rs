@@ -88,12 +88,12 @@ impl World {
         let foreign = |tip: &Tip| {
             tip.log.replica != self.seats.get(own).map(|s| s.replica()).unwrap_or_default()
         };
-        let news: Vec<Tip> = news.into_iter().filter(foreign).collect();
+        let (news, own): (Vec<Tip>, Vec<Tip>) = news.into_iter().partition(foreign);
         for tip in news {
             self.facts.saw(at, tip);
             self.check_early(at, &tip);
         }
-        self.check_time(at, latest);
+        self.check_time(at, latest, !own.is_empty());
         if let Some((state, value)) = shown {
             let (first, by) = *self.facts.values.entry(state).or_insert((value, at));
             if first != value {

@@ -11,13 +11,14 @@ use super::Broken;
 use crate::world::World;
 
 impl World {
-    /// Checks that something new which counts at a seat is not too far ahead of its clock.
-    pub(super) fn check_time(&mut self, at: usize, latest: Hlc) {
+    /// Checks that something new which counts at a seat is not too far ahead of its clock, unless it
+    /// was written there: the stamps of its own commits grow whatever its clock does.
+    pub(super) fn check_time(&mut self, at: usize, latest: Hlc, wrote: bool) {
         let wall = self.now(at).wall;
         let Some(seat) = self.seats.get_mut(at) else { return };
         let before = std::mem::replace(&mut seat.shown, latest);
         let ahead_ms = latest.wall().0.saturating_sub(wall.0);
-        if latest > before && ahead_ms > DRIFT_MS_MAX {
+        if latest > before && ahead_ms > DRIFT_MS_MAX && !wrote {
             let seen = format!("seat {at} took what is stamped {ahead_ms} ms ahead of its clock");
             self.facts.broken = Some(Broken::new("nothing counts before its time", seen));
         }
