@@ -38,11 +38,6 @@ pub const OUT_OF_REACH: &[Listed] = &[
         test: "a_proof_that_the_disk_does_not_give_now_is_not_damaged",
     },
     Listed {
-        name: "store-damaged-sidecar-rebuilt",
-        why: "a sidecar seldom rots between its building and a read that no cache answers",
-        test: "a_damaged_sidecar_keeps_no_store_from_opening",
-    },
-    Listed {
         name: "store-record-met-twice",
         why: "a record moves only if its sync failed, and the old segment is cut then",
         test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
