@@ -11,8 +11,8 @@ use super::Broken;
 use crate::world::World;
 
 impl World {
-    /// Checks that something new which counts at a seat is not too far ahead of its clock, unless it
-    /// was written there: the stamps of its own commits grow whatever its clock does.
+    /// Checks that something new which counts at a seat is not too far ahead of its clock, unless
+    /// it was written there: the stamps of its own commits grow whatever its clock does.
     pub(super) fn check_time(&mut self, at: usize, latest: Hlc, wrote: bool) {
         let wall = self.now(at).wall;
         let Some(seat) = self.seats.get_mut(at) else { return };

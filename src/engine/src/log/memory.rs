@@ -76,7 +76,7 @@ pub struct Faults {
     pub space: Option<u64>,
     /// Nothing can be changed.
     pub read_only: bool,
-    /// Places where reading fails, until the file is replaced or removed: others then hold its name.
+    /// Places where reading fails, until the file is replaced or removed: it lies elsewhere then.
     pub unreadable: Vec<(FileId, Range<u64>)>,
     /// After this many more changes the power is off and everything fails, until the crash.
     pub power_off_in: Option<u64>,

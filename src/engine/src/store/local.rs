@@ -137,7 +137,7 @@ impl Local {
     /// The disk's; the generation before is untouched then.
     pub fn save(&mut self, disk: &impl Disk) -> Result<(), DiskError> {
         self.save_once(disk)?;
-        // What one file holds is saved. That the other holds it too is for the day when one is lost.
+        // What one file holds is saved. The other holds it too, for the day when one is lost.
         let _ = self.save_once(disk);
         Ok(())
     }

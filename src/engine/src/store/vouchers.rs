@@ -3,8 +3,8 @@
 //! An author signs its own log as it stands. Of another's log a store holds one voucher, for all
 //! that it holds of it, and makes those for shorter parts from that. Where less could be taken than
 //! was vouched for, it makes the one for what it took at once, while the ids of the rest are at
-//! hand. Without one the part is not handed on: [`ReadError::Unvouched`]. One that was lost to damage
-//! comes again with the last commit of its log, which each session asks for.
+//! hand. Without one the part is not handed on: [`ReadError::Unvouched`]. One that was lost to
+//! damage comes again with the last commit of its log, which each session asks for.
 
 use std::sync::Arc;
 

@@ -94,8 +94,8 @@ impl Waiting {
         }
     }
 
-    /// Drops the suspects for which there is no room and that nothing in the chunk built upon; tells
-    /// whether there were none.
+    /// Drops the suspects for which there is no room and that nothing in the chunk built upon;
+    /// tells whether there were none.
     pub(crate) fn chunk_is_through(&mut self) -> bool {
         std::mem::take(&mut self.in_hand).is_empty()
     }
