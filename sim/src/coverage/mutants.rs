@@ -24,7 +24,7 @@ pub const NOT_FOUND: &[Listed] = &[
     },
     Listed {
         name: "read-error-is-the-end",
-        why: "what cannot be read in a world stays so until it is written anew",
+        why: "a read that fails for a while is not drawn: what was met so stays noted as damaged",
         test: "what_cannot_be_read_now_is_there_later",
     },
     Listed {

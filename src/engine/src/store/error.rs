@@ -59,7 +59,7 @@ pub enum ReadError {
 impl WriteError {
     /// Returns the segment whose sidecar is to be built anew before this is tried again; none if
     /// that would not help.
-    pub fn to_rebuild(&self) -> Option<u64> {
+    pub(crate) fn to_rebuild(&self) -> Option<u64> {
         match self {
             Self::Read(error) => error.to_rebuild(),
             _ => None,
@@ -70,7 +70,7 @@ impl WriteError {
 impl InsertError {
     /// Returns the segment whose sidecar is to be built anew before this is tried again; none if
     /// that would not help.
-    pub fn to_rebuild(&self) -> Option<u64> {
+    pub(crate) fn to_rebuild(&self) -> Option<u64> {
         match self {
             Self::Read(error) => error.to_rebuild(),
             _ => None,
