@@ -9,7 +9,7 @@ use kdelta::host::replica::Replica;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
     let replica = Replica::open(dir.path())?;
-    replica.default_space()?;
+    let space = replica.default_space()?;
     let mut cursor = replica.read(|store| store.durable());
     let writer = replica.clone();
     let writing = std::thread::spawn(move || {
@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while seen < 3 {
         let durable = replica.wait_durable_past(cursor, Duration::from_secs(10));
         assert!(durable > cursor, "three writes are on their way");
-        let (commits, next) = replica.read(|store| store.arrived(cursor, durable, 100))?;
+        let (commits, next) =
+            replica.read(|store| store.arrived(&space, cursor, durable, 64 << 10))?;
         cursor = next;
         for arrived in commits {
             seen += 1;

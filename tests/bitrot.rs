@@ -28,7 +28,7 @@ type Answers = Vec<(Vec<String>, i32, Vec<u8>)>;
 
 fn answers(home: &Home, name: &str) -> Answers {
     let list = ["list", "--values", "--limit", "0", "--json"].map(str::to_owned).to_vec();
-    let mut questions = vec![list];
+    let mut questions = vec![list, ["history", "--json"].map(str::to_owned).to_vec()];
     for key in KEYS {
         questions.push(["get", key, "--json"].map(str::to_owned).to_vec());
         questions.push(["history", key, "--json"].map(str::to_owned).to_vec());

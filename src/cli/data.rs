@@ -54,6 +54,9 @@ pub(crate) async fn put(context: &mut Context<'_>, args: Put) -> Result<Exit, Fa
     send(context, call).await
 }
 
+/// What is said of a read that met a loss, and made do.
+pub(crate) const DEGRADED: &str = "events are missing; this is the best intact state";
+
 /// `get KEY`
 pub(crate) async fn get(context: &mut Context<'_>, args: Get) -> Result<Exit, Failure> {
     let call = context
@@ -71,7 +74,7 @@ pub(crate) async fn get(context: &mut Context<'_>, args: Get) -> Result<Exit, Fa
         context.console.line(&bare(&view.value))?;
     }
     if view.degraded {
-        context.console.note("events are missing; this is the best intact state");
+        context.console.note(DEGRADED);
     }
     if args.conflicts {
         let rows: Vec<Vec<String>> = view.conflicts.iter().map(row).collect();

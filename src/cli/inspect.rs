@@ -8,13 +8,15 @@ use serde_json::value::RawValue;
 use super::args::{Diff, Explain, History, List, Tag, TagAction, TagCreate};
 use super::client::{self, encode};
 use super::context::{Context, checked};
-use super::data::{View, bare, clipped, quoted, short};
+use super::data::{DEGRADED, View, bare, clipped, quoted, short};
 use super::failure::{Exit, Failure};
 use super::graph::{self, Point};
 
 #[derive(Debug, Deserialize)]
 struct Events {
     events: Vec<Event>,
+    #[serde(default)]
+    degraded: bool,
 }
 
 /// One event of a key's history.
@@ -47,6 +49,8 @@ impl Event {
 #[derive(Debug, Deserialize)]
 struct Commits {
     commits: Vec<Commit>,
+    #[serde(default)]
+    degraded: bool,
 }
 
 /// One commit of a space's history.
@@ -93,7 +97,8 @@ pub(crate) async fn history(context: &mut Context<'_>, args: History) -> Result<
         return context.print(&answer);
     }
     if args.key.is_some() {
-        let events = answer.read::<Events>()?.events;
+        let Events { events, degraded } = answer.read()?;
+        note_if(context, degraded);
         let points = events.iter().map(|e| Point { id: &e.version, parents: &e.parents });
         let rows = events.iter().map(|event| {
             let version = short(&event.version).to_owned();
@@ -103,7 +108,8 @@ pub(crate) async fn history(context: &mut Context<'_>, args: History) -> Result<
         let heading = ["version", "time", "author", "op", "value"];
         return show(context, args.graph, &heading, points.collect(), rows.collect());
     }
-    let commits = answer.read::<Commits>()?.commits;
+    let Commits { commits, degraded } = answer.read()?;
+    note_if(context, degraded);
     let points = commits.iter().map(|c| Point { id: &c.commit, parents: &c.parents });
     let rows = commits.iter().map(|commit| {
         let id = short(&commit.commit).to_owned();
@@ -112,6 +118,12 @@ pub(crate) async fn history(context: &mut Context<'_>, args: History) -> Result<
     });
     let heading = ["commit", "time", "author", "events", "what"];
     show(context, args.graph, &heading, points.collect(), rows.collect())
+}
+
+fn note_if(context: &mut Context<'_>, degraded: bool) {
+    if degraded {
+        context.console.note(DEGRADED);
+    }
 }
 
 fn show(

@@ -85,9 +85,9 @@ impl<A: App> Stage<A> {
         }
         guest.told = upto;
         // What is damaged there is nobody's news: the keys show what is left.
-        let Ok((arrived, _)) = store.arrived(from, upto, usize::MAX) else { return };
+        let Ok((arrived, _)) = store.arrived(&space, from, upto, usize::MAX) else { return };
         let mut keys: Vec<Key> = Vec::new();
-        for one in arrived.iter().filter(|one| one.space == space) {
+        for one in arrived {
             if !guest.own.remove(&one.tip.id) {
                 keys.extend(one.commit.events.iter().filter_map(|event| event.key()));
             }

@@ -123,13 +123,16 @@ impl World {
         };
         let from = Position { segment: place, offset: 0 };
         let upto = Position { segment: place, offset: u32::MAX };
-        let Ok((held, _)) = node.store_ref().arrived(from, upto, usize::MAX) else { return false };
+        let store = node.store_ref();
+        let Ok((held, _)) = store.arrived(&self.space, from, upto, usize::MAX) else {
+            return false;
+        };
         let keepers: Vec<usize> = self.keepers().filter(|keeper| *keeper != at).collect();
         held.iter().all(|arrived| {
             keepers.iter().any(|keeper| {
                 let node = self.seats.get(*keeper).and_then(|seat| seat.node.as_ref());
                 let id = |store: &super::Store<SeatDisk>| {
-                    store.id_at(&arrived.space, &arrived.tip.log, arrived.tip.seq)
+                    store.id_at(&self.space, &arrived.tip.log, arrived.tip.seq)
                 };
                 node.and_then(|node| id(node.store_ref())) == Some(arrived.tip.id)
             })

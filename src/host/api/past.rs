@@ -23,12 +23,8 @@ use crate::engine::store::Arrived;
 const HISTORY_EVENTS: usize = 1000;
 /// How many keys of a commit are named.
 const COMMIT_KEYS: usize = 16;
-/// How many commits are read under the first hold of the store's lock.
-const SLICE_COMMITS_FIRST: usize = 16;
-/// Most commits that are read under one hold of the store's lock.
-const SLICE_COMMITS_MAX: usize = 512;
 /// About how many bytes of commits are read under one hold of the store's lock.
-const SLICE_BYTES: usize = 4 << 20;
+const SLICE_BYTES: usize = 1 << 20;
 
 /// `GET /v1/spaces/{space}/history` and `…/history/{key}`
 pub(super) async fn history(State(api): State<Api>, mut ask: Ask) -> Answer {
@@ -42,7 +38,10 @@ pub(super) async fn history(State(api): State<Api>, mut ask: Ask) -> Answer {
                 move |backend: &Backend| of_key(&backend.degraded(degraded), &name, &key, limit);
             json(&api.run(read).await?)
         }
-        None => json(&api.run(move |backend| of_space(backend, &name, limit)).await?),
+        None => {
+            let read = move |backend: &Backend| of_space(&backend.degraded(degraded), &name, limit);
+            json(&api.run(read).await?)
+        }
     }
 }
 
@@ -53,7 +52,7 @@ fn of_key(backend: &Backend, space: &str, key: &Key, limit: usize) -> Result<Key
         return Err(never_written(key));
     }
     let events = events.iter().map(PastEvent::new).collect();
-    Ok(KeyHistory { key: key.as_str().to_owned(), events })
+    Ok(KeyHistory { key: key.as_str().to_owned(), events, degraded: backend.is_partial() })
 }
 
 fn never_written(key: &Key) -> Problem {
@@ -81,18 +80,19 @@ fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory
     for Reverse((.., position)) in newest.into_sorted_vec() {
         let after = Position { offset: position.offset.saturating_add(1), ..position };
         commits.extend(backend.read(|store| {
-            let (found, _) = store.arrived(position, after, 1)?;
+            let (found, _) = store.arrived(&space, position, after, 1)?;
             Ok(found.first().map(|arrived| past_commit(store, arrived)))
         })?);
     }
-    Ok(SpaceHistory { space: space.to_string(), commits })
+    let degraded = backend.is_partial();
+    Ok(SpaceHistory { space: space.to_string(), commits, degraded })
 }
 
 fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
     let commit = &arrived.commit;
     let before = commit.seq.checked_sub(1).filter(|seq| *seq > 0).map(|seq| (commit.log, seq));
     let parents = before.into_iter().chain(commit.deps.iter().copied());
-    let parents = parents.filter_map(|(log, seq)| store.id_at(&arrived.space, &log, seq));
+    let parents = parents.filter_map(|(log, seq)| store.id_at(&commit.space, &log, seq));
     let mut keys: Vec<String> = Vec::new();
     for key in commit.events.iter().filter_map(|event| event.key()) {
         if keys.len() < COMMIT_KEYS && !keys.iter().any(|known| known == key.as_str()) {
@@ -104,7 +104,7 @@ fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
         parents: parents.map(|id| id.to_string()).collect(),
         time: super::point::time_text(commit.hlc),
         author: author(&commit.log),
-        log: store.origin(&arrived.space, &commit.log).to_string(),
+        log: store.origin(&commit.space, &commit.log).to_string(),
         seq: commit.seq,
         kind: kind_name(commit.kind),
         events: commit.events.len(),
@@ -130,23 +130,13 @@ pub(super) fn each_commit_until(
     upto: Position,
     mut take: impl FnMut(&Arrived) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let (mut from, mut count) = (Position::default(), SLICE_COMMITS_FIRST);
+    let mut from = Position::default();
     while from < upto {
-        let (found, next) = backend.read(|store| store.arrived(from, upto, count))?;
-        for arrived in found.iter().filter(|arrived| arrived.space == *space) {
-            take(arrived)?;
-        }
-        let bytes: usize = found.iter().map(commit_bytes).sum();
-        count = (count * SLICE_BYTES / bytes.max(1)).clamp(1, SLICE_COMMITS_MAX);
+        let (found, next) = backend.read(|store| store.arrived(space, from, upto, SLICE_BYTES))?;
+        found.iter().try_for_each(&mut take)?;
         from = next;
     }
     Ok(())
-}
-
-/// Estimates the memory that a commit takes, in bytes.
-fn commit_bytes(arrived: &Arrived) -> usize {
-    let events = arrived.commit.events.iter();
-    events.map(|event| event.content.encoded_len().unwrap_or_default() + 200).sum()
 }
 
 /// `GET /v1/spaces/{space}/diff/{key}?from=&to=`

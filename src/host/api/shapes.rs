@@ -395,6 +395,9 @@ impl PastEvent {
 pub(super) struct KeyHistory {
     pub(super) key: String,
     pub(super) events: Vec<PastEvent>,
+    /// Something is lost: this is what is intact.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) degraded: bool,
 }
 
 /// The history of a space.
@@ -402,6 +405,9 @@ pub(super) struct KeyHistory {
 pub(super) struct SpaceHistory {
     pub(super) space: String,
     pub(super) commits: Vec<PastCommit>,
+    /// Something is lost: this is what is intact.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) degraded: bool,
 }
 
 /// One commit of a space's history.

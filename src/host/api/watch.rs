@@ -27,8 +27,9 @@ use crate::engine::store::{Arrived, ReadError};
 
 /// Where a browser goes on after it lost the connection.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// How many commits are read under one hold of the store's lock.
-const SLICE_COMMITS: usize = 64;
+/// About how many bytes of commits are read under one hold of the store's lock: of each of their
+/// events a key is folded too.
+const SLICE_BYTES: usize = 8 << 10;
 /// How long to wait before looking whether anybody still listens.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// After so many waits without a change a comment is sent, so that both ends see a dead line.
@@ -160,13 +161,13 @@ impl Watch {
     }
 
     fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
-        let (found, next) = store.arrived(self.at, upto, SLICE_COMMITS)?;
+        let (found, next) = store.arrived(&self.space, self.at, upto, SLICE_BYTES)?;
         let version = durable_version(store, &self.space)?;
         let mut changes: Vec<(Position, Change)> = Vec::new();
         for (log, position) in store.closed_between(&self.space, self.at, next) {
             self.forked(store, &log, position, &mut changes)?;
         }
-        for arrived in found.iter().filter(|arrived| arrived.space == self.space) {
+        for arrived in &found {
             for (index, event) in (0_u16..).zip(&arrived.commit.events) {
                 let sent = self.sent.filter(|sent| sent.position == arrived.position);
                 if sent.is_some_and(|sent| index <= sent.index) {
@@ -234,7 +235,7 @@ fn change(
     let id = EventId { commit: arrived.tip.id, index };
     let check = check_of(arrived.tip.id.as_bytes());
     let cursor = Cursor { position: arrived.position, index, check };
-    let current = store.get(&arrived.space, key, version)?;
+    let current = store.get(&arrived.commit.space, key, version)?;
     let (op, ty, field, value) = Did::parts(event);
     Ok(Change {
         cursor: cursor.to_string(),
@@ -243,7 +244,7 @@ fn change(
         commit: Some(arrived.tip.id.to_string()),
         index: usize::from(index),
         of: arrived.commit.events.len(),
-        previous: previous(store, &arrived.space, event),
+        previous: previous(store, &arrived.commit.space, event),
         current: current.map(|view| Shown(view.value)),
         op,
         ty,
@@ -273,8 +274,8 @@ fn durable_version(store: &mut Store, space: &SpaceId) -> Result<Option<VersionV
     let mut early = std::collections::BTreeMap::new();
     let mut at = durable;
     while at < written {
-        let (found, next) = store.arrived(at, written, SLICE_COMMITS)?;
-        for arrived in found.iter().filter(|arrived| arrived.space == *space) {
+        let (found, next) = store.arrived(space, at, written, SLICE_BYTES)?;
+        for arrived in found {
             // They come in order, so the first of each log is the least.
             early.entry(arrived.tip.log).or_insert(arrived.tip.seq);
         }

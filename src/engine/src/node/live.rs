@@ -34,8 +34,8 @@ impl<D: Disk + Clone> Node<D> {
                 continue;
             }
             let Some(from) = talk.live.filter(|from| *from < self.store.written()) else { return };
-            let Ok((mut arrived, next)) =
-                self.store.arrived(from, self.store.written(), ARRIVED_AT_ONCE)
+            let written = self.store.written();
+            let Ok((mut arrived, next)) = self.store.arrived(&space, from, written, CHUNK_BYTES)
             else {
                 return;
             };
@@ -55,7 +55,7 @@ impl<D: Disk + Clone> Node<D> {
             // A branch goes to nobody twice, though each log may come to build upon it.
             let held = self.store.branches_below(&space, &talk.theirs);
             let mut runs: BTreeMap<LogId, Run> = BTreeMap::new();
-            for arrived in arrived.iter().filter(|arrived| arrived.space == space) {
+            for arrived in arrived {
                 let (log, seq) = (arrived.tip.log, arrived.tip.seq);
                 // Branches go along with what builds upon them.
                 if arrived.is_branch {
@@ -93,6 +93,3 @@ impl<D: Disk + Clone> Node<D> {
         self.give_credit(id, len);
     }
 }
-
-/// How many commits of the log are looked at in one step.
-const ARRIVED_AT_ONCE: usize = 1024;

@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, Range};
 
 use super::apply::kinds;
 use super::tail::{Namespace, split_row, table_prefix};
@@ -180,6 +181,28 @@ impl<D: Disk + Clone> Store<D> {
         self.blind.hide(damaged, spaces);
     }
 
+    /// Tells whether commits of a space may be lost in a damaged stretch.
+    pub(super) fn may_concern(&self, damage: &Damage, space_ix: usize) -> Result<bool, ReadError> {
+        if !hides(damage.kind) {
+            return Ok(false);
+        }
+        if let Some(hidden) = self.blind.segments.get(&damage.segment) {
+            return Ok(hidden.concerns(space_ix));
+        }
+        let (sealed, space) = (self.sealed_at(damage.segment)?, self.table(space_ix)?.id);
+        for (ix, entry) in self.dictionary(damage.segment)?.entries() {
+            if entry.space != space {
+                continue;
+            }
+            for commit in sealed.sidecar.commits(ix, 0) {
+                if stretch(damage).contains(&u64::from(commit?.offset)) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Tells whom a damaged stretch concerns: keys where the index knows them, else spaces.
     pub(super) fn affected(&self, damage: &Damage) -> Affected {
         let mut affected = Affected::default();
@@ -215,12 +238,11 @@ impl<D: Disk + Clone> Store<D> {
 
     fn affected_rows(&self, damage: &Damage, affected: &mut Affected) -> Result<(), ReadError> {
         let sidecar = &self.sealed_at(damage.segment)?.sidecar;
-        let end = if damage.len == 0 { u64::MAX } else { damage.offset + damage.len };
-        for row in sidecar.range(std::ops::Bound::Unbounded) {
+        for row in sidecar.range(Bound::Unbounded) {
             let (row, entry) = row?;
             let Some((space_ix, Namespace::Key)) = split_row(&row) else { continue };
             let offsets = sidecar.offsets(&entry)?;
-            if offsets.iter().any(|at| (damage.offset..end).contains(&u64::from(*at))) {
+            if offsets.iter().any(|at| stretch(damage).contains(&u64::from(*at))) {
                 let key = row.get(table_prefix(space_ix, Namespace::Key).len()..);
                 affected.push(self.row_name(space_ix, key.unwrap_or_default()));
             }
@@ -238,6 +260,12 @@ impl<D: Disk + Clone> Store<D> {
             _ => key.into_owned(),
         }
     }
+}
+
+/// Returns the offsets of a damaged stretch; of one without a length, up to the segment's end.
+fn stretch(damage: &Damage) -> Range<u64> {
+    let end = if damage.len == 0 { u64::MAX } else { damage.offset.saturating_add(damage.len) };
+    damage.offset..end
 }
 
 /// Tells whether damage of that kind may hide records.

@@ -17,8 +17,6 @@ pub struct Arrived {
     pub position: Position,
     /// Where the next record begins.
     pub next: Position,
-    /// Its space.
-    pub space: SpaceId,
     /// Its name; a branch of a forked log is named as in version vectors.
     pub tip: Tip,
     /// Whether it is on a branch of a forked log.
@@ -28,59 +26,68 @@ pub struct Arrived {
 }
 
 impl<D: Disk + Clone> Store<D> {
-    /// Returns commits from `from` on, up to `upto`, in order of arrival: at most `count_max` of
-    /// them, and the position from which to go on.
+    /// Returns commits of a space from `from` on, up to `upto`, in order of arrival, and the
+    /// position from which to go on. Stops after the commit, of any space, with which it has read
+    /// `bytes_max` bytes of them, so that it may find none and yet not be at the end.
     ///
     /// # Errors
-    /// [`ReadError`] if what lies there is damaged.
+    /// [`ReadError`] if what lies there and may concern the space is damaged.
     pub fn arrived(
         &self,
+        space: &SpaceId,
         from: Position,
         upto: Position,
-        count_max: usize,
+        bytes_max: usize,
     ) -> Result<(Vec<Arrived>, Position), ReadError> {
-        let mut found = Vec::new();
+        let space_ix = self.space_index(space)?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for item in self.log.scan(from) {
             let (position, record) = match item {
                 Ok(record) => record,
                 Err(damage) => {
-                    let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
-                    self.pass_over(Damaged { segment: damage.segment, offset }.into())?;
+                    if self.may_concern(&damage, space_ix)? {
+                        let offset = u32::try_from(damage.offset).unwrap_or(u32::MAX);
+                        self.pass_over(Damaged { segment: damage.segment, offset }.into())?;
+                    }
                     continue;
                 }
             };
             if position >= upto {
                 break;
             }
-            if record.kind == kinds::COMMIT {
-                let Some((commit, id)) = self.counted(position, &record.body)? else {
-                    continue;
-                };
-                let space_ix = self.space_index(&commit.space)?;
+            if record.kind != kinds::COMMIT {
+                continue;
+            }
+            let next = record.next;
+            if let Some((commit, id)) = self.counted(space, position, &record.body)? {
                 let tip = Tip { log: commit.log, seq: commit.seq, id };
-                let (space, next) = (commit.space, record.next);
                 let is_branch = self.table(space_ix)?.origin(&tip.log) != tip.log;
-                found.push(Arrived { position, next, space, tip, is_branch, commit });
-                if found.len() == count_max {
-                    return Ok((found, next));
-                }
+                found.push(Arrived { position, next, tip, is_branch, commit });
+            }
+            bytes += record.body.len();
+            if bytes >= bytes_max {
+                return Ok((found, next));
             }
         }
         Ok((found, upto))
     }
 
-    /// Returns a commit with its id; none if it does not count, waits for what was lost before it,
-    /// or what names its log is lost and the caller makes do without.
-    fn counted(&self, at: Position, body: &[u8]) -> Result<Option<(Loose, CommitId)>, ReadError> {
+    /// Returns a commit of a space with its id; none if it is of another, does not count, waits for
+    /// what was lost before it, or what names its log is lost and the caller makes do without.
+    fn counted(
+        &self,
+        space: &SpaceId,
+        at: Position,
+        body: &[u8],
+    ) -> Result<Option<(Loose, CommitId)>, ReadError> {
         let commit = match self.loose(at, body) {
-            Ok(Some(commit)) => commit,
-            Ok(None) => return Ok(None),
+            Ok(Some(commit)) if commit.space == *space => commit,
+            Ok(_) => return Ok(None),
             Err(error) => return self.pass_over(error).map(|()| None),
         };
-        let space_ix = self.space_index(&commit.space)?;
-        match self.commit_id(space_ix, &commit.log, commit.seq) {
+        match self.commit_id(self.space_index(space)?, &commit.log, commit.seq) {
             Ok(id) => Ok(Some((commit, id))),
-            Err(ReadError::UnknownEvent) if !self.is_whole(space_ix) => Ok(None),
+            Err(ReadError::UnknownEvent) if !self.is_whole(self.space_index(space)?) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -62,6 +62,14 @@ fn answers(store: &mut TestStore) -> BTreeMap<String, Result<String, String>> {
         all.insert(format!("past {name}"), told(page.map(|p| format!("{:?}", p.keys))));
         let values = ask(store, |store| store.value_hash(&space));
         all.insert(format!("hash {name}"), told(values.map(|h| format!("{h:?}"))));
+        let commits = ask(store, |store| {
+            let whole = (Position::default(), store.written());
+            store.arrived(&space, whole.0, whole.1, usize::MAX)
+        });
+        // A repair may change their order.
+        let ids = |(commits, _): (Vec<Arrived>, _)| commits.iter().map(|c| c.tip.id).collect();
+        let ids: Result<BTreeSet<_>, _> = commits.map(ids);
+        all.insert(format!("arrived {name}"), told(ids.map(|ids| format!("{ids:?}"))));
     }
     all
 }
@@ -130,6 +138,8 @@ fn a_flipped_bit_gives_no_answer_that_the_undamaged_twin_does_not_give() {
             let count = |what: &str| told.get(what).copied().unwrap_or_default();
             assert!(count("get default key") + count("get default count") <= 2, "{told:?}");
             assert!(count("history default key") + count("history default count") <= 2, "{told:?}");
+            let concerned = |space: &str| count(&format!("arrived {space}"));
+            assert!(concerned("default") + concerned("other") <= 1, "{told:?}");
             assert_eq!(count("list default key"), 0, "{told:?}");
         }
         // Told a second time, after another opening, it is the same.
@@ -190,8 +200,9 @@ fn verify_names_the_keys_whose_records_are_damaged() {
     let pristine = sample(400);
     let store = open(&Arc::new(pristine.snapshot()), 1);
     let space = store.space_named("default").unwrap();
-    let (arrived, _) = store.arrived(Position::default(), store.written(), usize::MAX).unwrap();
-    let in_first = arrived.iter().filter(|a| a.position.segment == 2 && a.space == space);
+    let whole = (Position::default(), store.written());
+    let (arrived, _) = store.arrived(&space, whole.0, whole.1, usize::MAX).unwrap();
+    let in_first = arrived.iter().filter(|a| a.position.segment == 2);
     for arrived in in_first.step_by(7) {
         let disk = Arc::new(pristine.snapshot());
         let file = segments(&disk)[1];
