@@ -96,10 +96,9 @@ pub fn compare_space<D: Disk + Clone>(fold: &Fold, store: &mut Store<D>) -> Outc
         compare_history(fold, key, store)?;
     }
     compare_tags(fold, store)?;
-    let state =
-        ask(store, |store| store.state_hash(&space)).map(|hash| hash.map(|hash| hex(&hash)));
+    let state = store.ask(|store| store.state_hash(&space)).map(|hash| hash.map(|hash| hex(&hash)));
     answered(&about("state hash"), &Some(hex(&fold.state_hash())), state)?;
-    let values = ask(store, |store| store.value_hash(&space)).map(|hash| hex(&hash));
+    let values = store.ask(|store| store.value_hash(&space)).map(|hash| hex(&hash));
     answered(&about("value hash"), &hex(&fold.value_hash(&shown)), values)
 }
 
@@ -111,7 +110,7 @@ pub fn compare_space<D: Disk + Clone>(fold: &Fold, store: &mut Store<D>) -> Outc
 /// The first [`Difference`]; one, if the commit does not count.
 pub fn compare_at<D: Disk + Clone>(fold: &Fold, store: &mut Store<D>, commit: CommitId) -> Outcome {
     let point = Point::Event(EventId { commit, index: 0 });
-    let version = ask(store, |store| store.resolve(&fold.causes.space, &point));
+    let version = store.ask(|store| store.resolve(&fold.causes.space, &point));
     match (fold.causes.past(&commit), version) {
         (Some(set), Ok(version)) => {
             let shown = fold.shown(Some(set));
@@ -139,11 +138,12 @@ fn compare_shown<D: Disk + Clone>(
     let about = |name: &[u8]| format!("space {space}, key {}{moment}", text(name));
     for name in fold.keys() {
         let Ok(key) = Key::from_bytes(name) else { continue };
-        let found = ask(store, |store| store.get(&space, &key, version))
+        let found = store
+            .ask(|store| store.get(&space, &key, version))
             .map(|view| view.map(|view| shown_by(&view)));
         answered(&about(name), &shown.get(name).cloned(), found)?;
     }
-    let listed = ask(store, |store| store.list(&space, "", None, usize::MAX, version));
+    let listed = store.ask(|store| store.list(&space, "", None, usize::MAX, version));
     let names = listed.as_ref().map(|page| page.keys.iter().map(|(key, _)| text(key.as_bytes())));
     let names = names.map(Vec::from_iter).map_err(|error| format!("{error}"));
     let ours = shown.keys().map(|key| text(key)).collect();
@@ -160,7 +160,7 @@ fn compare_history<D: Disk + Clone>(fold: &Fold, name: &[u8], store: &mut Store<
     let about = format!("space {space}, history of {}", text(name));
     let events: BTreeMap<EventId, &Written> =
         fold.events(name).iter().map(|event| (event.stamp.id, event)).collect();
-    let found = match ask(store, |store| store.history(&space, &key, usize::MAX)) {
+    let found = match store.ask(|store| store.history(&space, &key, usize::MAX)) {
         Ok(found) => found,
         Err(error) => return differ(&about, &"events", &error),
     };
@@ -204,7 +204,7 @@ fn compare_tags<D: Disk + Clone>(fold: &Fold, store: &mut Store<D>) -> Outcome {
         .into_iter()
         .filter_map(|(name, (commit, target))| Some((name, (commit, target?))))
         .collect();
-    let theirs = ask(store, |store| store.tags(&space, None, usize::MAX)).map(|tags| {
+    let theirs = store.ask(|store| store.tags(&space, None, usize::MAX)).map(|tags| {
         // A tag in a branch names it as only this store does.
         let outer =
             |tip: &causal::Tip| Tip { log: store.origin(&space, &tip.log), ..self::tip(tip) };
@@ -275,21 +275,6 @@ fn action(action: crdt::Action) -> Action {
 
 fn text(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| hex(bytes), str::to_owned)
-}
-
-/// Asks a store. A sidecar that a crash tore is built anew on the way, as every host does it.
-fn ask<D: Disk + Clone, T>(
-    store: &mut Store<D>,
-    question: impl Fn(&mut Store<D>) -> Result<T, ReadError>,
-) -> Result<T, ReadError> {
-    let mut last = 0;
-    loop {
-        let answer = question(store);
-        let rotted = answer.as_ref().err().and_then(ReadError::to_rebuild);
-        let Some(segment) = rotted.filter(|segment| *segment != last) else { return answer };
-        last = segment;
-        store.rebuild(segment)?;
-    }
 }
 
 /// Two words on one thing.

@@ -85,17 +85,7 @@ impl Backend {
             self.partial.fetch_or(partial, Ordering::Relaxed);
             outcome
         };
-        Ok(self.replica.read(|store| {
-            let mut outcome = once(store);
-            for _ in 0..REBUILDS_MAX {
-                let Some(segment) = outcome.as_ref().err().and_then(ReadError::to_rebuild) else {
-                    break;
-                };
-                store.rebuild(segment)?;
-                outcome = once(store);
-            }
-            outcome
-        })?)
+        Ok(self.replica.read(|store| store.ask(once))?)
     }
 
     /// Returns what a key shows, now or at an earlier version.
@@ -272,10 +262,6 @@ impl Backend {
         })
     }
 }
-
-/// How many damaged derived files one read has built anew at most: one rebuild builds all that
-/// follow it, so each finds an older one.
-const REBUILDS_MAX: usize = 16;
 
 /// Returns the wall clock.
 pub(super) fn now() -> WallTime {

@@ -36,9 +36,7 @@ impl<D: Disk + Clone> Store<D> {
         if let Some(state) = self.cache.get(&row) {
             return Ok(state);
         }
-        let (state, sound) = self.sound(|store| {
-            store.past_rot(ReadError::to_rebuild, |store| store.fold_row(space_ix, &row))
-        });
+        let (state, sound) = self.sound(|store| store.ask(|store| store.fold_row(space_ix, &row)));
         let state = Arc::new(state?);
         if sound {
             self.cache.insert(row, Arc::clone(&state));

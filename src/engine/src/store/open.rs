@@ -30,6 +30,10 @@ pub struct Opened {
     pub rebuilt: u64,
 }
 
+/// How many damaged sidecars one call has built anew at most: a rebuild builds all that follow it,
+/// so each finds an older one.
+const REBUILDS_MAX: usize = 16;
+
 impl<D: Disk + Clone> Store<D> {
     /// Opens the store on `disk`, or a new one if there is none.
     ///
@@ -105,6 +109,17 @@ impl<D: Disk + Clone> Store<D> {
         self.reload()
     }
 
+    /// Asks a question; if a damaged sidecar is in the way, builds that anew and asks again.
+    ///
+    /// # Errors
+    /// Those of `question`, and [`ReadError`] if the log cannot be read.
+    pub fn ask<T>(
+        &mut self,
+        question: impl Fn(&mut Self) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        self.past_rot(ReadError::to_rebuild, question)
+    }
+
     /// Does something; if a damaged sidecar is in the way, builds that anew and does it again:
     /// derived data is never worth an error where the truth is at hand.
     pub(crate) fn past_rot<T, E: From<ReadError>>(
@@ -112,14 +127,14 @@ impl<D: Disk + Clone> Store<D> {
         rotted: impl Fn(&E) -> Option<u64>,
         act: impl Fn(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        let outcome = act(self);
-        match outcome.as_ref().err().and_then(rotted) {
-            Some(segment) => {
-                self.rebuild(segment)?;
-                act(self)
+        for _ in 0..REBUILDS_MAX {
+            let outcome = act(self);
+            match outcome.as_ref().err().and_then(&rotted) {
+                Some(segment) => self.rebuild(segment)?,
+                None => return outcome,
             }
-            None => outcome,
         }
+        act(self)
     }
 
     /// Forgets what the log took back, by reading again what it holds.

@@ -45,24 +45,24 @@ fn answers(store: &mut TestStore) -> BTreeMap<String, Result<String, String>> {
         for kind in ["key", "count", "peer", "none"] {
             for n in 0..KEYS {
                 let key = key(&format!("{kind}-{n:02}"));
-                let got = ask(store, |store| store.get(&space, &key, None));
+                let got = store.ask(|store| store.get(&space, &key, None));
                 let got = got.map(|view| format!("{view:?}"));
                 all.insert(format!("get {name} {key}"), told(got));
-                let past = ask(store, |store| store.history(&space, &key, usize::MAX));
+                let past = store.ask(|store| store.history(&space, &key, usize::MAX));
                 all.insert(format!("history {name} {key}"), told(past.map(|p| format!("{p:?}"))));
             }
-            let page = ask(store, |store| store.list(&space, kind, None, usize::MAX, None));
+            let page = store.ask(|store| store.list(&space, kind, None, usize::MAX, None));
             all.insert(format!("list {name} {kind}"), told(page.map(|p| format!("{:?}", p.keys))));
         }
         let point = Point::Time(now(100).wall);
-        let page = ask(store, |store| {
+        let page = store.ask(|store| {
             let at = store.resolve(&space, &point)?;
             store.list(&space, "", None, usize::MAX, Some(&at))
         });
         all.insert(format!("past {name}"), told(page.map(|p| format!("{:?}", p.keys))));
-        let values = ask(store, |store| store.value_hash(&space));
+        let values = store.ask(|store| store.value_hash(&space));
         all.insert(format!("hash {name}"), told(values.map(|h| format!("{h:?}"))));
-        let commits = ask(store, |store| {
+        let commits = store.ask(|store| {
             let whole = (Position::default(), store.written());
             store.arrived(&space, whole.0, whole.1, usize::MAX)
         });
@@ -72,20 +72,6 @@ fn answers(store: &mut TestStore) -> BTreeMap<String, Result<String, String>> {
         all.insert(format!("arrived {name}"), told(ids.map(|ids| format!("{ids:?}"))));
     }
     all
-}
-
-/// Asks as every host does: a sidecar that cannot be used is built anew.
-fn ask<T>(
-    store: &mut TestStore,
-    question: impl Fn(&mut TestStore) -> Result<T, ReadError>,
-) -> Result<T, ReadError> {
-    loop {
-        let answer = question(store);
-        let Some(segment) = answer.as_ref().err().and_then(ReadError::to_rebuild) else {
-            return answer;
-        };
-        store.rebuild(segment).unwrap();
-    }
 }
 
 /// Damage is an answer; anything else that fails is none.
