@@ -14,6 +14,7 @@ use super::console::counted;
 use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::peer::{PEER_COLUMNS, Peer, SPACE_COLUMNS, SpaceInfo, peer_row, space_row};
+use super::settings::Settings;
 
 #[derive(Debug, Deserialize)]
 struct Status {
@@ -22,6 +23,7 @@ struct Status {
     spaces: Vec<SpaceInfo>,
     #[serde(default)]
     listen: Option<Value>,
+    http: Option<String>,
     peers: Vec<Peer>,
     disk_bytes: u64,
     memory_bytes: u64,
@@ -51,13 +53,16 @@ pub(crate) async fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut pairs = vec![
         ("replica".to_owned(), status.replica),
         ("node".to_owned(), if status.node_running { "running" } else { "not running" }.to_owned()),
-        ("data".to_owned(), context.settings.data_dir.value.display().to_string()),
+        ("data".to_owned(), of_data(&context.settings)),
         ("disk".to_owned(), size(status.disk_bytes)),
         ("memory".to_owned(), size(status.memory_bytes)),
         ("last close".to_owned(), recovered),
     ];
     if let Some(listen) = status.listen.map(listed).filter(|text| !text.is_empty()) {
         pairs.insert(2, ("listening".to_owned(), listen));
+    }
+    if let Some(http) = status.http {
+        pairs.insert(3, ("http".to_owned(), format!("http://{http}")));
     }
     context.console.pairs(&pairs)?;
     let spaces: Vec<Vec<String>> = status.spaces.iter().map(space_row).collect();
@@ -71,6 +76,14 @@ pub(crate) async fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
         context.console.table(&PEER_COLUMNS, &peers)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Says where the data are that a command works on.
+fn of_data(settings: &Settings) -> String {
+    match settings.url.value.as_str() {
+        "" => settings.data_dir.value.display().to_string(),
+        url => format!("behind {url}"),
+    }
 }
 
 fn listed(value: Value) -> String {
@@ -134,16 +147,13 @@ struct Problem {
 /// `verify`
 pub(crate) async fn verify(context: &mut Context<'_>, args: Verify) -> Result<Exit, Failure> {
     let bar = context.console.progress(None, "verifying");
-    let answer = match connect::find_node(&context.settings).await {
-        Some(_) => {
-            context.call(Call::new(Method::POST, "/v1/verify").flag("deep", args.deep)).await
-        }
-        None => {
-            let path = context.settings.data_dir.value.clone();
-            let host = context.host;
-            let attempt = async || host.verify(&path, args.deep).await;
-            connect::waiting(&context.settings, attempt).await.map(ok)
-        }
+    let answer = if connect::has_node(&context.settings).await {
+        context.call(Call::new(Method::POST, "/v1/verify").flag("deep", args.deep)).await
+    } else {
+        let path = context.settings.data_dir.value.clone();
+        let host = context.host;
+        let attempt = async || host.verify(&path, args.deep).await;
+        connect::waiting(&context.settings, attempt).await.map(ok)
     };
     bar.finish_and_clear();
     let answer = answer?;
@@ -235,17 +245,14 @@ async fn repair_plan(context: &mut Context<'_>) -> Result<Exit, Failure> {
         would_replace: Vec<String>,
         would_rebuild: Vec<String>,
     }
-    let answer = match connect::find_node(&context.settings).await {
-        Some(_) => {
-            let call = Call::new(Method::POST, "/v1/repair").flag("dry_run", true);
-            context.call(call.json("{}".to_owned())).await?
-        }
-        None => {
-            let path = context.settings.data_dir.value.clone();
-            let host = context.host;
-            let attempt = async || host.repair_plan(&path).await;
-            ok(connect::waiting(&context.settings, attempt).await?)
-        }
+    let answer = if connect::has_node(&context.settings).await {
+        let call = Call::new(Method::POST, "/v1/repair").flag("dry_run", true);
+        context.call(call.json("{}".to_owned())).await?
+    } else {
+        let path = context.settings.data_dir.value.clone();
+        let host = context.host;
+        let attempt = async || host.repair_plan(&path).await;
+        ok(connect::waiting(&context.settings, attempt).await?)
     };
     if context.json {
         return context.print(&answer);

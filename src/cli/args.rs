@@ -51,6 +51,12 @@ pub(crate) struct Globals {
     /// Asks no question where a command would ask one
     #[arg(long, global = true)]
     pub(crate) yes: bool,
+    /// Asks a node elsewhere: http://HOST[:PORT], port 7441 unless given [env: KDELTA_URL]
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Option<String>,
+    /// The token for that node [env: KDELTA_TOKEN_FILE] [default: the data directory's own]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<String>,
 }
 
 /// What to do.
@@ -466,6 +472,15 @@ pub(crate) struct Serve {
     /// Admits every peer to every space
     #[arg(long)]
     pub(crate) open: bool,
+    /// Where to answer HTTP, or off [env: KDELTA_HTTP] [default: 127.0.0.1:7441]
+    #[arg(long, value_name = "ADDR|off")]
+    pub(crate) http: Option<String>,
+    /// Whether HTTP asks for the owner's token: token, or off [env: KDELTA_HTTP_AUTH]
+    #[arg(long, value_name = "token|off")]
+    pub(crate) http_auth: Option<String>,
+    /// Further names of this host, and origins of pages that may ask [env: KDELTA_HTTP_ALLOW]
+    #[arg(long, value_name = "NAME|ORIGIN,…")]
+    pub(crate) http_allow: Option<String>,
 }
 
 #[derive(Debug, Args)]

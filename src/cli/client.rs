@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tower::ServiceExt as _;
 
@@ -245,24 +246,37 @@ impl SocketApi {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let gone = |error: &dyn std::fmt::Display| {
-            Failure::unavailable(format!("the node stopped answering ({error})"))
-                .hint("Nothing was sent: run the command again")
-        };
         let found = self.found.lock().ok().and_then(|mut found| found.take());
         let stream = match found {
             Some(stream) => stream,
             None => UnixStream::connect(&self.path).await.map_err(|error| gone(&error))?,
         };
-        let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (mut sender, connection) = connection.await.map_err(|error| gone(&error))?;
-        // Ends with the connection, which ends with the sender or the body of the answer.
-        tokio::spawn(connection);
-        match sender.send_request(request).await {
-            Ok(response) => Ok(response.map(Body::new)),
-            Err(error) if error.is_canceled() => Err(gone(&error)),
-            Err(error) => Err(lost(&error)),
-        }
+        exchange(stream, request).await
+    }
+}
+
+/// The far end went away before anything was sent.
+fn gone(error: &dyn std::fmt::Display) -> Failure {
+    Failure::unavailable(format!("the node stopped answering ({error})"))
+        .hint("Nothing was sent: run the command again")
+}
+
+/// Sends one request over a connection of its own.
+pub(super) async fn exchange<S>(
+    stream: S,
+    request: Request<Body>,
+) -> Result<Response<Body>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let connection = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut sender, connection) = connection.await.map_err(|error| gone(&error))?;
+    // Ends with the connection, which ends with the sender or the body of the answer.
+    tokio::spawn(connection);
+    match sender.send_request(request).await {
+        Ok(response) => Ok(response.map(Body::new)),
+        Err(error) if error.is_canceled() => Err(gone(&error)),
+        Err(error) => Err(lost(&error)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finds who answers: the node that runs on the data directory, or this process.
+//! Finds who answers: the node at a URL, the node that runs on the data directory, or this process.
 //!
 //! A node is found by its socket. If nobody listens there, the store is opened here. If another
 //! process holds it, both are tried again until `--wait` is over. A socket file without a
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::client::{Api, LocalApi, SocketApi};
 use super::failure::Failure;
 use super::local::{Host, OpenError, StoreOptions};
+use super::remote::RemoteApi;
 use super::settings::Settings;
 use super::socket;
 
@@ -22,6 +23,9 @@ const RETRY: Duration = Duration::from_millis(20);
 /// # Errors
 /// Exit 6 if the store stays held; else why it cannot be opened.
 pub(crate) async fn connect(host: &dyn Host, settings: &Settings) -> Result<Box<dyn Api>, Failure> {
+    if !settings.url.value.is_empty() {
+        return Ok(Box::new(RemoteApi::new(settings)?));
+    }
     waiting(settings, async || {
         if let Some(node) = find_node(settings).await {
             return Ok(Box::new(node) as Box<dyn Api>);
@@ -32,8 +36,13 @@ pub(crate) async fn connect(host: &dyn Host, settings: &Settings) -> Result<Box<
     .await
 }
 
+/// Tells whether a node answers, on the data directory or where the settings say.
+pub(crate) async fn has_node(settings: &Settings) -> bool {
+    !settings.url.value.is_empty() || find_node(settings).await.is_some()
+}
+
 /// Returns the node that runs on the data directory, if one does.
-pub(crate) async fn find_node(settings: &Settings) -> Option<SocketApi> {
+async fn find_node(settings: &Settings) -> Option<SocketApi> {
     let candidates = socket::candidates(&settings.data_dir.value);
     for path in candidates.into_iter().filter(|path| socket::is_trusted(path)) {
         if let Some(node) = SocketApi::find(&path).await {

@@ -172,6 +172,7 @@ impl Host for Fake {
                 opened: self.opened()?,
                 replica: "ab".repeat(32),
                 listen: vec![node.listen],
+                http: None,
                 failed: Box::pin(std::future::pending()),
             })
         })

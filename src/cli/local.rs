@@ -3,13 +3,17 @@
 //! Everything else goes through the API's routes. These few act on files or on the process, before
 //! there is anything that could answer a request.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use kdelta::host::api::Guard;
+use kdelta::host::http::Door;
 use kdelta::host::peers::NodeError;
 use kdelta::host::replica::{OpenOptions, Replica};
+use kdelta::host::token;
 use serde_json::Value;
 
 use super::failure::{Exit, Failure, is_limit};
@@ -34,6 +38,21 @@ pub(crate) struct NodeOptions {
     pub(crate) join: Vec<String>,
     /// Admits every peer to every space.
     pub(crate) open: bool,
+    /// How to answer HTTP, if at all.
+    pub(crate) http: Option<HttpOptions>,
+}
+
+/// How a node answers HTTP.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpOptions {
+    /// `host:port`, port 0 for any.
+    pub(crate) address: String,
+    /// Nobody asked for this address: if it is taken, the node does without.
+    pub(crate) is_default: bool,
+    /// Asks for the owner's token.
+    pub(crate) auth: bool,
+    /// Further host names, and origins.
+    pub(crate) allowed: Vec<String>,
 }
 
 /// Closes a store in order: what is written is made durable and marked.
@@ -55,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) replica: String,
     /// Where it listens.
     pub(crate) listen: Vec<String>,
+    /// Where it answers HTTP.
+    pub(crate) http: Option<Door>,
     /// Resolves if the node cannot go on.
     pub(crate) failed: BoxFuture<'static, Failure>,
 }
@@ -113,22 +134,35 @@ impl Host for Local {
         store: StoreOptions,
         node: NodeOptions,
     ) -> BoxFuture<'_, Result<Node, OpenError>> {
-        Box::pin(blocking(move || {
-            let replica = open(&store)?;
-            match serve(&replica, &node) {
-                Ok(listen) => Ok(Node {
+        Box::pin(async move {
+            let replica = {
+                let store = store.clone();
+                blocking(move || open(&store)).await?
+            };
+            let served = async {
+                let (served, http) = (replica.clone(), node.http.clone());
+                let listen = blocking(move || serve(&served, &node)).await?;
+                let http = match http {
+                    Some(http) => door(&replica, &store.data_dir, &http).await?,
+                    None => None,
+                };
+                Ok((listen, http))
+            };
+            match served.await {
+                Ok((listen, http)) => Ok(Node {
                     replica: replica.id().to_string(),
                     listen: vec![listen],
+                    http,
                     opened: opened(replica),
                     failed: Box::pin(std::future::pending()),
                 }),
-                Err(failure) => {
+                Err(failed) => {
                     // What it was opened for did not work: that is what the user hears of.
-                    let _ = replica.close();
-                    Err(OpenError::Failed(failure))
+                    let _ = (opened(replica).close)().await;
+                    Err(failed)
                 }
             }
-        }))
+        })
     }
 
     fn verify(&self, data_dir: &Path, deep: bool) -> BoxFuture<'_, Result<Value, OpenError>> {
@@ -206,7 +240,11 @@ fn opened(replica: Replica) -> Opened {
 }
 
 /// Starts to serve, and joins what was asked for.
-fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
+fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, OpenError> {
+    start(replica, node).map_err(OpenError::Failed)
+}
+
+fn start(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
     let listen = resolve(&node.listen)?;
     let fail = |error: NodeError| Failure::other(error.to_string());
     let bound = replica
@@ -227,6 +265,51 @@ fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
         replica.peers_add(id, address, space).map_err(fail)?;
     }
     Ok(bound.to_string())
+}
+
+/// Opens the door for HTTP; none if nobody asked for its address and another program has it.
+async fn door(
+    replica: &Replica,
+    dir: &Path,
+    http: &HttpOptions,
+) -> Result<Option<Door>, OpenError> {
+    let address = {
+        let address = http.address.clone();
+        blocking(move || resolve(&address).map_err(OpenError::Failed)).await?
+    };
+    let is_loopback = address.ip().is_loopback();
+    if !http.auth && !is_loopback {
+        return Err(OpenError::Failed(
+            Failure::usage(format!("whoever reaches {address} could do everything"))
+                .hint("Leave out --http-auth off, or listen on 127.0.0.1"),
+        ));
+    }
+    let token = if http.auth {
+        let token = token::load_or_create(dir).map_err(|error| {
+            let path = dir.join(token::FILE_NAME);
+            OpenError::Failed(Failure::file("read or make the token", &path, &error))
+        })?;
+        Some(token)
+    } else {
+        None
+    };
+    let guard = Guard::new(token.as_deref(), &http.allowed);
+    match Door::open(replica.clone(), address, guard).await {
+        Ok(door) => {
+            if !is_loopback {
+                tracing::warn!(%address, "HTTP is not encrypted: put a TLS proxy before it");
+            }
+            Ok(Some(door))
+        }
+        Err(error) if http.is_default && error.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(%address, "another program answers HTTP there: choose one by --http");
+            Ok(None)
+        }
+        Err(error) => Err(OpenError::Failed(
+            Failure::other(format!("cannot answer HTTP on {address}: {error}"))
+                .hint("Choose another address: --http 127.0.0.1:0, or --http off"),
+        )),
+    }
 }
 
 fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
@@ -284,7 +367,7 @@ fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
         let disk = error
             .downcast_ref::<DiskError>()
             .is_some_and(|error| matches!(error.kind, DiskErrorKind::Full | DiskErrorKind::Busy));
-        if disk || error.downcast_ref::<std::io::Error>().is_some_and(is_limit) {
+        if disk || error.downcast_ref::<io::Error>().is_some_and(is_limit) {
             return true;
         }
         cause = error.source();

@@ -19,6 +19,7 @@ mod inspect;
 mod local;
 mod node;
 mod peer;
+mod remote;
 mod settings;
 mod sim;
 mod socket;
@@ -106,11 +107,17 @@ fn start(
     env: Env<'_>,
     process: bool,
 ) -> Result<Exit, Failure> {
-    let listen = match &cli.command {
-        Command::Serve(serve) => serve.listen.as_deref(),
+    let serve = match &cli.command {
+        Command::Serve(serve) => Some(serve),
         _ => None,
     };
-    let settings = Settings::find(&cli.globals, listen, env)?;
+    let settings = Settings::find(&cli.globals, serve, env)?;
+    if !settings.url.value.is_empty()
+        && let Command::Serve(_) | Command::Restore(_) | Command::Backup(_) = cli.command
+    {
+        return Err(Failure::usage("this command works on a store of this machine")
+            .hint("Leave out --url and KDELTA_URL, or run it where that node runs"));
+    }
     if process {
         diagnostics(&settings, matches!(cli.command, Command::Serve(_)))?;
     }

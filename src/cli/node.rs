@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
 use super::args::{Serve, Watch};
@@ -12,7 +13,8 @@ use super::context::Context;
 use super::failure::{Exit, Failure};
 use super::inspect::in_stream;
 use super::interrupted;
-use super::local::{Node, NodeOptions, OpenError};
+use super::local::{HttpOptions, Node, NodeOptions, OpenError};
+use super::settings::{Origin, Settings};
 use super::socket::Listening;
 
 /// How long requests that are under way may take when a node stops.
@@ -25,13 +27,15 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
         advertise: args.advertise,
         join: args.join,
         open: args.open,
+        http: http(&context.settings),
     };
     let store = connect::store_options(&context.settings);
     let settings = context.settings.clone();
     let host = context.host;
     let mut signals = context.signals.clone();
+    take_files();
     let starting = connect::waiting(&settings, async || {
-        if connect::find_node(&settings).await.is_some() {
+        if connect::has_node(&settings).await {
             return Err(OpenError::Held);
         }
         host.serve(store.clone(), options.clone()).await
@@ -40,17 +44,23 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
         node = starting => node?,
         exit = interrupted(&mut signals) => return Err(Failure::quiet(exit)),
     };
-    let Node { opened, replica, listen, failed } = node;
+    let Node { opened, replica, listen, http, failed } = node;
+    let at = Ready { replica, listen, http: http.as_ref().map(|door| door.address.to_string()) };
     let outcome = match Listening::start(&settings.data_dir.value, opened.router) {
         Ok(listening) => {
-            let outcome = match ready(context, &replica, &listen, &listening, options.open) {
+            let outcome = match ready(context, &at, &listening, options.open) {
                 Ok(()) => tokio::select! {
                     _ = interrupted(&mut signals) => Ok(Exit::Ok),
                     failure = failed => Err(failure),
                 },
                 Err(failure) => Err(failure),
             };
-            listening.stop(DRAIN_PATIENCE).await;
+            let closed = async {
+                if let Some(door) = http {
+                    door.close(DRAIN_PATIENCE).await;
+                }
+            };
+            tokio::join!(listening.stop(DRAIN_PATIENCE), closed);
             outcome
         }
         Err(failure) => Err(failure),
@@ -59,27 +69,56 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
     outcome.and_then(|exit| closed.map(|()| exit))
 }
 
+/// Takes as many open files as the system grants: each connection is one.
+fn take_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Says how HTTP is to be answered, if at all.
+fn http(settings: &Settings) -> Option<HttpOptions> {
+    let address = &settings.http;
+    (address.value != "off").then(|| HttpOptions {
+        address: address.value.clone(),
+        is_default: address.origin == Origin::Default,
+        auth: settings.http_auth.value != "off",
+        allowed: settings.http_allow.value.split(',').map(str::to_owned).collect(),
+    })
+}
+
+/// Who a node is and where it is found.
+struct Ready {
+    replica: String,
+    listen: Vec<String>,
+    http: Option<String>,
+}
+
 /// Tells that the node can be used now.
 fn ready(
     context: &mut Context<'_>,
-    replica: &str,
-    listen: &[String],
+    at: &Ready,
     listening: &Listening,
     open: bool,
 ) -> Result<(), Failure> {
-    let socket = listening.path.display();
+    let Ready { replica, listen, http } = at;
     if context.json {
         let ready = json!({
             "replica": replica,
             "listen": listen,
-            "socket": socket.to_string(),
+            "http": http,
+            "socket": listening.file.path().display().to_string(),
             "open": open,
         });
         context.console.line(&ready.to_string())?;
     } else {
         let open = if open { ", open to every peer" } else { "" };
         let addresses = listen.join(" ");
-        context.console.line(&format!("replica {replica} listens on {addresses}{open}"))?;
+        let http = http.as_ref().map(|at| format!(", answers http://{at}")).unwrap_or_default();
+        let line = format!("replica {replica} listens on {addresses}{http}{open}");
+        context.console.line(&line)?;
     }
     context.console.flush()
 }

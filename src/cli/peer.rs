@@ -135,7 +135,7 @@ pub(crate) async fn ticket(context: &mut Context<'_>, args: Ticket) -> Result<Ex
     }
     let expires_ms =
         span_ms(&args.expires).map_err(|reason| Failure::usage(format!("--expires: {reason}")))?;
-    if connect::find_node(&context.settings).await.is_none() {
+    if !connect::has_node(&context.settings).await {
         let path = context.settings.data_dir.value.display();
         return Err(Failure::unavailable(format!(
             "no node runs on {path}, so nobody could be met"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::args::Globals;
+use super::args::{Globals, Serve};
 use super::failure::Failure;
 use super::value::{size, span_ms};
 
@@ -58,6 +58,16 @@ pub(crate) struct Settings {
     pub(crate) log_format: Setting<String>,
     /// Where `serve` listens for peers.
     pub(crate) listen: Setting<String>,
+    /// Where `serve` answers HTTP, or `off`.
+    pub(crate) http: Setting<String>,
+    /// `token` or `off`.
+    pub(crate) http_auth: Setting<String>,
+    /// Names and origins, separated by commas.
+    pub(crate) http_allow: Setting<String>,
+    /// The node to ask; empty means the one on the data directory.
+    pub(crate) url: Setting<String>,
+    /// A file with the token for that node; empty means that of the data directory.
+    pub(crate) token_file: Setting<String>,
 }
 
 /// `kdelta.toml`: the same names as the flags.
@@ -71,6 +81,11 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     listen: Option<String>,
+    http: Option<String>,
+    http_auth: Option<String>,
+    http_allow: Option<String>,
+    url: Option<String>,
+    token_file: Option<String>,
 }
 
 /// The name of the settings file in the data directory.
@@ -79,6 +94,9 @@ pub(crate) const FILE_NAME: &str = "kdelta.toml";
 /// Where `serve` listens unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: &str = "[::]:7440";
 
+/// Where `serve` answers HTTP unless told otherwise.
+pub(crate) const HTTP_DEFAULT: &str = "127.0.0.1:7441";
+
 impl Settings {
     /// Finds every setting.
     ///
@@ -86,7 +104,7 @@ impl Settings {
     /// A usage failure that names the setting and who set it, if a value makes no sense.
     pub(crate) fn find(
         globals: &Globals,
-        listen: Option<&str>,
+        serve: Option<&Serve>,
         env: Env<'_>,
     ) -> Result<Self, Failure> {
         let data_dir = data_dir(globals, env)?;
@@ -97,6 +115,11 @@ impl Settings {
         let memory = choose("memory", globals.memory.as_deref(), file.memory, "512MiB")?;
         let wait = choose("wait", globals.wait.as_deref(), file.wait, "30s")?;
         let durability = globals.durability.as_deref();
+        let listen = serve.and_then(|serve| serve.listen.as_deref());
+        let http = serve.and_then(|serve| serve.http.as_deref());
+        let auth = serve.and_then(|serve| serve.http_auth.as_deref());
+        let allow = serve.and_then(|serve| serve.http_allow.as_deref());
+        let token_file = globals.token_file.as_deref();
         let settings = Self {
             data_dir,
             space: choose("space", globals.space.as_deref(), file.space, "default")?,
@@ -106,6 +129,11 @@ impl Settings {
             log: choose("log", None, file.log, "warn")?,
             log_format: choose("log-format", None, file.log_format, "text")?,
             listen: choose("listen", listen, file.listen, LISTEN_DEFAULT)?,
+            http: choose("http", http, file.http, HTTP_DEFAULT)?,
+            http_auth: choose("http-auth", auth, file.http_auth, "token")?,
+            http_allow: choose("http-allow", allow, file.http_allow, "")?,
+            url: choose("url", globals.url.as_deref(), file.url, "")?,
+            token_file: choose("token-file", token_file, file.token_file, "")?,
         };
         settings.check()?;
         Ok(settings)
@@ -117,6 +145,10 @@ impl Settings {
         if !matches!(durability, "buffered" | "local") && !matches!(peers, Some(Ok(1..))) {
             return Err(Failure::usage(format!("{durability:?} is no durability"))
                 .hint("Write buffered, local or peers=N"));
+        }
+        if !matches!(self.http_auth.value.as_str(), "token" | "off") {
+            return Err(Failure::usage(format!("{:?} is no way to ask", self.http_auth.value))
+                .hint("Write token or off"));
         }
         if !matches!(self.log_format.value.as_str(), "text" | "json") {
             return Err(Failure::usage(format!("{:?} is no log format", self.log_format.value))
@@ -142,6 +174,11 @@ impl Settings {
             ("log", json!(self.log.value), self.origin(&self.log.origin)),
             ("log-format", json!(self.log_format.value), self.origin(&self.log_format.origin)),
             ("listen", json!(self.listen.value), self.origin(&self.listen.origin)),
+            ("http", json!(self.http.value), self.origin(&self.http.origin)),
+            ("http-auth", json!(self.http_auth.value), self.origin(&self.http_auth.origin)),
+            ("http-allow", json!(self.http_allow.value), self.origin(&self.http_allow.origin)),
+            ("url", json!(self.url.value), self.origin(&self.url.origin)),
+            ("token-file", json!(self.token_file.value), self.origin(&self.token_file.origin)),
         ]
     }
 

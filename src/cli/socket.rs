@@ -8,16 +8,10 @@
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{self, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::http::Request;
-use http_body_util::BodyExt as _;
-use hyper::body::{Frame, SizeHint};
 use kdelta::engine::base::{hex, sha256};
+use kdelta::host::http::Server;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
 
 use super::failure::Failure;
 
@@ -66,13 +60,12 @@ fn canonical(path: &Path) -> PathBuf {
     }
 }
 
-/// A socket that is being served; the file goes when this is dropped.
+/// A socket that is being served.
 #[derive(Debug)]
 pub(crate) struct Listening {
     /// Where.
-    pub(crate) path: PathBuf,
-    stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
+    pub(crate) file: SocketFile,
+    server: Server,
 }
 
 impl Listening {
@@ -85,18 +78,8 @@ impl Listening {
         for path in candidates(data_dir) {
             match bind(&path) {
                 Ok(listener) => {
-                    let (stop, mut stopped) = watch::channel(false);
-                    let router = router.layer(axum::middleware::map_request(linger));
-                    let served = axum::serve(listener, router).with_graceful_shutdown(async move {
-                        // An error means that the sender is gone, which stops the server too.
-                        let _ = stopped.wait_for(|stop| *stop).await;
-                    });
-                    let task = tokio::spawn(async move {
-                        if let Err(error) = served.await {
-                            tracing::error!(%error, "the local socket is no longer served");
-                        }
-                    });
-                    return Ok(Self { path, stop, task });
+                    let server = Server::start(listener, router, None);
+                    return Ok(Self { file: SocketFile(path), server });
                 }
                 Err(failure) => last = failure,
             }
@@ -105,19 +88,26 @@ impl Listening {
     }
 
     /// Takes no more connections and waits for the open ones, at most `patience`.
-    pub(crate) async fn stop(mut self, patience: std::time::Duration) {
-        self.stop.send_replace(true);
-        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
-            self.task.abort();
-        }
+    pub(crate) async fn stop(self, patience: std::time::Duration) {
+        self.server.stop(patience).await;
     }
 }
 
-impl Drop for Listening {
+/// The file of a socket, which goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// Returns the path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // A file that is gone already is as good.
-        let _ = std::fs::remove_file(&self.path);
-        self.task.abort();
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -143,49 +133,6 @@ fn bind(path: &Path) -> Result<UnixListener, Failure> {
     std::fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|error| Failure::file("protect", path, &error))?;
     Ok(listener)
-}
-
-/// Lets a refusal be heard while its request is still being sent.
-///
-/// A server that stops reading closes the connection, and a client that still writes then sees the
-/// end of the connection before the answer. So what nobody wants of a body is read and dropped.
-async fn linger(request: Request<Body>) -> Request<Body> {
-    request.map(|body| Body::new(Lingering(body)))
-}
-
-/// A body whose rest is read when it is dropped early.
-struct Lingering(Body);
-
-impl HttpBody for Lingering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        if self.0.is_end_stream() {
-            return;
-        }
-        let mut rest = std::mem::take(&mut self.0);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { while let Some(Ok(_)) = rest.frame().await {} });
-        }
-    }
 }
 
 #[cfg(test)]

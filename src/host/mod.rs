@@ -7,6 +7,7 @@ pub mod backup;
 pub mod clock;
 pub mod disk;
 mod hot;
+pub mod http;
 pub mod identity;
 pub mod lock;
 mod net;
@@ -16,6 +17,7 @@ mod reads;
 pub mod repair;
 pub mod replica;
 mod tls;
+pub mod token;
 pub mod typed;
 pub mod verify;
 

@@ -59,6 +59,8 @@ pub struct Status {
     pub node_running: bool,
     /// Where it listens for peers.
     pub listen: Option<String>,
+    /// Where it listens for HTTP.
+    pub http: Option<String>,
     /// The peers that it knows.
     pub peers: Vec<PeerStatus>,
     /// Bytes of all its files.
@@ -356,6 +358,7 @@ impl Replica {
             replica: self.id(),
             node_running: serving,
             listen: listen.map(|addr| addr.to_string()),
+            http: locked(&self.shared.http).clone(),
             peers,
             disk_bytes: self.disk_bytes(),
             memory_bytes: resident_bytes(),

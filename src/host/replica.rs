@@ -117,6 +117,8 @@ pub(super) struct Shared {
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
     pub(super) net: Mutex<Option<Net>>,
+    /// Where the API is served over TCP.
+    pub(super) http: Mutex<Option<String>>,
     pub(super) recovered: Recovered,
     /// Held as long as the replica is open.
     lock: Lock,
@@ -209,6 +211,7 @@ impl Replica {
             dir,
             identity,
             net: Mutex::new(None),
+            http: Mutex::new(None),
             recovered,
             lock,
         });

@@ -46,6 +46,7 @@ impl Home {
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("KDELTA_DATA_DIR", self.path(name))
             .env("KDELTA_WAIT", "30s")
+            .env("KDELTA_HTTP", "off")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command

@@ -1,4 +1,5 @@
-//! The HTTP API: one router for the node's socket and for commands that open the store themselves.
+//! The HTTP API: one router for the node's socket and for commands that open the store themselves,
+//! and the same behind a guard for those who come by the network.
 //!
 //! `docs/HTTP.md` lists the routes. Handlers are thin: they read the request, call the replica and
 //! render JSON; grammar, JSON and failures have their files. Every failure is a problem object
@@ -8,6 +9,7 @@
 mod backend;
 mod bulk;
 mod export;
+mod guard;
 mod keys;
 mod node;
 mod ops;
@@ -32,6 +34,7 @@ use axum::routing::{get, post, put};
 use serde::Serialize;
 
 use backend::Api;
+pub use guard::Guard;
 use problem::{Kind, Problem};
 
 use super::replica::Replica;
@@ -41,11 +44,22 @@ type Answer = Result<Response<Body>, Problem>;
 
 /// Returns the router of all routes, for trusted callers: it checks no token.
 pub fn router(replica: Replica) -> Router {
+    finish(of_everybody().merge(of_files()), replica)
+}
+
+/// Returns the router for those who come by the network: a guard stands before it, and no route
+/// writes files where the node runs.
+pub fn guarded(replica: Replica, guard: Guard) -> Router {
+    guard.protect(finish(of_everybody(), replica))
+}
+
+fn of_everybody() -> Router<Api> {
+    Router::new().merge(of_keys()).merge(of_spaces()).merge(of_node())
+}
+
+fn finish(routes: Router<Api>, replica: Replica) -> Router {
     let api = Api::new(replica);
-    Router::new()
-        .merge(of_keys())
-        .merge(of_spaces())
-        .merge(of_node())
+    routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         // Each handler bounds its body by what it is for.
@@ -96,9 +110,13 @@ fn of_node() -> Router<Api> {
         .route("/v1/peers/{replica}", axum::routing::delete(node::remove_peer_named))
         .route("/v1/tickets", post(node::ticket))
         .route("/v1/sync", post(node::sync))
-        .route("/v1/backup", post(node::backup))
         .route("/v1/verify", post(repair::verify))
         .route("/v1/repair", post(repair::repair))
+}
+
+/// Routes that write files where the node runs.
+fn of_files() -> Router<Api> {
+    Router::new().route("/v1/backup", post(node::backup))
 }
 
 async fn no_route(method: Method, uri: Uri) -> Problem {

@@ -200,7 +200,7 @@ pub(super) async fn status(State(api): State<Api>) -> Answer {
                 "node_running": status.node_running,
                 "spaces": spaces,
                 "listen": status.listen.as_ref().map(|address| vec![address]),
-                "http": Value::Null,
+                "http": status.http,
                 "peers": status.peers.iter().map(peer).collect::<Vec<_>>(),
                 "disk_bytes": status.disk_bytes,
                 "memory_bytes": status.memory_bytes,

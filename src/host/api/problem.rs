@@ -40,6 +40,10 @@ pub(super) enum Kind {
     Method,
     /// The body is of a type that is not taken here.
     MediaType,
+    /// The caller must show who they are.
+    Unauthorised,
+    /// The caller may not do this, whoever they are.
+    Forbidden,
     /// What is asked for is not here.
     NotFound,
     /// It is in the way of something that is here.
@@ -82,6 +86,10 @@ impl Kind {
             Self::MediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "usage", 2, "The body has a wrong type")
             }
+            Self::Unauthorised => {
+                (StatusCode::UNAUTHORIZED, "unauthorised", 5, "The caller is not known")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", 5, "The caller may not"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", 3, "Not found"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", 4, "Conflict"),
             Self::TypeConflict => {
@@ -201,6 +209,10 @@ impl IntoResponse for Problem {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if self.kind == Kind::Unauthorised {
+            let how = HeaderValue::from_static("Bearer realm=\"kdelta\"");
+            headers.insert(header::WWW_AUTHENTICATE, how);
+        }
         if self.kind.is_retryable() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -1,0 +1,135 @@
+//! A node at the far end of a URL.
+//!
+//! The same requests as over the local socket, with the owner's token. The token of the data
+//! directory is shown to nodes of this machine only: another one has another owner's.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use axum::body::Body;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Request, Response, Uri, header};
+use futures_util::future::BoxFuture;
+use kdelta::host::token;
+use tokio::net::TcpStream;
+
+use super::client::{Api, exchange};
+use super::failure::Failure;
+use super::settings::Settings;
+
+/// The port of a node that answers HTTP.
+const PORT: u16 = 7441;
+
+/// A node that is asked over TCP.
+#[derive(Debug)]
+pub(crate) struct RemoteApi {
+    authority: Authority,
+    token: Option<HeaderValue>,
+}
+
+impl RemoteApi {
+    /// Prepares to ask the node that the settings name.
+    ///
+    /// # Errors
+    /// A usage failure if the URL or the token make no sense.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
+        let authority = authority(&settings.url.value)?;
+        let own = settings.data_dir.value.join(token::FILE_NAME);
+        let file = match settings.token_file.value.as_str() {
+            "" if is_here(&authority) && own.exists() => Some(own.as_path()),
+            "" => None,
+            file => Some(Path::new(file)),
+        };
+        Ok(Self { token: file.map(bearer).transpose()?, authority })
+    }
+
+    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let authority = &self.authority;
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| Failure::usage(format!("{authority} names no host")))?;
+        request.headers_mut().insert(header::HOST, host);
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(PORT))).await;
+        let stream = stream.map_err(|error| {
+            Failure::unavailable(format!("no node answers at http://{authority}: {error}"))
+                .hint("Start one there: kdelta serve --http ADDR")
+        })?;
+        exchange(stream, request).await
+    }
+}
+
+impl Api for RemoteApi {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, Failure>> {
+        Box::pin(self.ask(request))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn router(&self) -> Option<axum::Router> {
+        None
+    }
+}
+
+/// Returns host and port of a URL.
+fn authority(url: &str) -> Result<Authority, Failure> {
+    let wrong =
+        |why: &str| Failure::usage(format!("the URL {url:?} {why}")).hint("Write http://HOST:PORT");
+    let uri: Uri = url.parse().map_err(|_| wrong("cannot be read"))?;
+    match (uri.scheme_str(), uri.path_and_query().map_or("/", |rest| rest.as_str())) {
+        (Some("http"), "" | "/") => {}
+        (Some("https"), _) => return Err(wrong("asks for TLS, which nodes do not speak yet")),
+        (Some("http"), _) => return Err(wrong("has more than host and port")),
+        _ => return Err(wrong("does not begin with http://")),
+    }
+    let authority = uri.into_parts().authority;
+    authority
+        .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+        .ok_or_else(|| wrong("names no host"))
+}
+
+/// Tells whether that can only be this machine.
+fn is_here(authority: &Authority) -> bool {
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+fn bearer(file: &Path) -> Result<HeaderValue, Failure> {
+    let token = token::read(file).map_err(|error| Failure::file("read", file, &error))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Failure::usage(format!("{} holds no token", file.display())))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_host_and_port() {
+        for (url, expected) in [
+            ("http://nas.local", "nas.local"),
+            ("http://nas.local:80/", "nas.local:80"),
+            ("http://[::1]:7441", "[::1]:7441"),
+        ] {
+            assert_eq!(authority(url).unwrap().as_str(), expected);
+        }
+        for url in ["nas.local", "https://nas.local", "http://", "http://a/b", "http://a/?b", "/"] {
+            assert_eq!(authority(url).unwrap_err().exit, 2, "{url}");
+        }
+        assert_eq!(authority("http://me:secret@a").unwrap_err().exit, 2, "no secret in a URL");
+    }
+
+    #[test]
+    fn the_own_token_is_for_this_machine() {
+        let here = |url: &str| is_here(&authority(url).unwrap());
+        assert!(here("http://localhost:1") && here("http://127.0.0.1") && here("http://[::1]:9"));
+        assert!(!here("http://192.0.2.1") && !here("http://localhost.example"));
+    }
+}

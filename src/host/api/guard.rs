@@ -1,0 +1,271 @@
+//! Who may come in by the open door: a name that is ours, a page that is ours, the owner's token.
+//!
+//! A browser lets any page send requests to this machine. So a request must name a host that can
+//! only be this one: `localhost`, an address, or a name that was allowed; a page that re-binds its
+//! own name to this machine names another. And one that comes from a page must come from a page of
+//! this very host, or of an origin that was allowed, which may then read the answer too
+//! (Fetch, "CORS protocol"). Whatever asks for data must show the token; who only asks for life
+//! need not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::uri::Authority;
+use axum::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::IntoResponse as _;
+use tower_http::timeout::TimeoutBody;
+
+use super::problem::{Kind, Problem};
+use crate::engine::base::{Hash, sha256};
+use crate::host::http::PATIENCE;
+
+/// Routes that tell only whether the node is alive.
+const OPEN_ROUTES: [&str; 1] = ["/healthz"];
+/// What a page of an allowed origin may send and read.
+const HEADERS_TAKEN: &str = "authorization, content-type, idempotency-key, if-match, \
+    if-none-match, last-event-id, prefer";
+const HEADERS_SHOWN: &str = "etag, retry-after";
+const METHODS: &str = "GET, PUT, POST, DELETE";
+/// For how many seconds a browser need not ask again.
+const PREFLIGHT_SECONDS: &str = "600";
+
+/// What stands before the routes where others may come in.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// Of the token, so that comparing it tells nothing about it.
+    token: Option<Hash>,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// Makes a guard that asks for the token, if there is one. `allowed` are further host names
+    /// (`nas.local`) under which the node is reached, and origins (`https://app.example`) whose
+    /// pages may ask.
+    pub fn new(token: Option<&str>, allowed: &[String]) -> Self {
+        let allowed = allowed.iter().map(|name| name.trim().to_ascii_lowercase());
+        let allowed = allowed.filter(|name| !name.is_empty());
+        let (origins, hosts) = allowed.partition(|name| name.contains("://"));
+        Self { token: token.map(of_token), hosts, origins }
+    }
+
+    /// Puts the guard before all routes of a router.
+    pub fn protect(self, router: Router) -> Router {
+        router.layer(from_fn_with_state(Arc::new(self), pass))
+    }
+
+    /// Tells whether a request may pass; returns the origin that may read the answer, if it comes
+    /// from a page elsewhere.
+    fn admit(&self, request: &Request<Body>) -> Result<Option<HeaderValue>, Problem> {
+        let host = self.host(request)?;
+        let origin = self.origin(request.headers(), &host)?;
+        let is_open = OPEN_ROUTES.contains(&request.uri().path());
+        if !is_open && !is_preflight(request) {
+            self.check_token(request.headers())?;
+        }
+        Ok(origin)
+    }
+
+    /// Returns the host that a request names, if it can only be this one.
+    fn host(&self, request: &Request<Body>) -> Result<Authority, Problem> {
+        let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let named = named.and_then(|host| host.parse::<Authority>().ok());
+        let Some(authority) = request.uri().authority().cloned().or(named) else {
+            return Err(Problem::usage("the request names no host").hint("Send a header Host"));
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let is_local = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok();
+        if is_local || self.hosts.contains(&host.to_ascii_lowercase()) {
+            return Ok(authority);
+        }
+        Err(Problem::new(Kind::Forbidden, format!("the host {host:?} is not known here"))
+            .hint(format!("If it is this one, start with --http-allow {host}")))
+    }
+
+    fn origin(
+        &self,
+        headers: &HeaderMap,
+        host: &Authority,
+    ) -> Result<Option<HeaderValue>, Problem> {
+        let Some(given) = headers.get(header::ORIGIN) else { return Ok(None) };
+        let origin = given.to_str().unwrap_or_default().to_ascii_lowercase();
+        if self.origins.contains(&origin) {
+            return Ok(Some(given.clone()));
+        }
+        let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if own.is_some_and(|own| own.eq_ignore_ascii_case(host.as_str())) {
+            return Ok(None);
+        }
+        Err(Problem::new(Kind::Forbidden, format!("pages of {origin:?} may not ask here"))
+            .hint(format!("If they shall, start with --http-allow {origin}")))
+    }
+
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(token) = &self.token else { return Ok(()) };
+        let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
+        let given = given.and_then(|given| given.split_once(' '));
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let hint = "Show the owner's token, in the file `token` of the data directory: \
+            Authorization: Bearer TOKEN, or --token-file FILE";
+        match given {
+            Some((_, given)) if of_token(given.trim()) == *token => Ok(()),
+            Some(_) => {
+                Err(Problem::new(Kind::Unauthorised, "the token is not the right one").hint(hint))
+            }
+            None => Err(Problem::new(Kind::Unauthorised, "there is no token").hint(hint)),
+        }
+    }
+}
+
+fn of_token(token: &str) -> Hash {
+    sha256("kdelta/token/1", &[token.as_bytes()])
+}
+
+/// Tells whether a browser asks what a page of another origin may do.
+fn is_preflight(request: &Request<Body>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && request.headers().contains_key(header::ORIGIN)
+}
+
+async fn pass(
+    State(guard): State<Arc<Guard>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    let origin = match guard.admit(&request) {
+        Ok(origin) => origin,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = if is_preflight(&request) && origin.is_some() {
+        permission()
+    } else {
+        next.run(request.map(|body| Body::new(TimeoutBody::new(PATIENCE, body)))).await
+    };
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        let shown = HeaderValue::from_static(HEADERS_SHOWN);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
+    }
+    response
+}
+
+/// Says what a page of an allowed origin may send.
+fn permission() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let told: [(HeaderName, &'static str); 3] = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS_TAKEN),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS),
+    ];
+    for (name, value) in told {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: [(&str, &str); 2] = [("host", "localhost:7441"), ("authorization", "Bearer secret")];
+
+    /// The status with which a request passes or not, and what allows a page to read the answer.
+    fn ask(
+        guard: &Guard,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (u16, Option<String>) {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match guard.admit(&request.body(Body::empty()).unwrap()) {
+            Ok(origin) => (200, origin.map(|origin| origin.to_str().unwrap().to_owned())),
+            Err(problem) => (problem.into_response().status().as_u16(), None),
+        }
+    }
+
+    fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let kept = OWN.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+        kept.chain(more).copied().collect()
+    }
+
+    fn guard(allowed: &[&str]) -> Guard {
+        let allowed: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        Guard::new(Some("secret"), &allowed)
+    }
+
+    #[test]
+    fn the_token_opens_every_route_and_nothing_else_does() {
+        let guard = guard(&[]);
+        let status = |headers: &[(&str, &str)]| ask(&guard, "GET", "/v1/status", headers).0;
+        assert_eq!(status(&OWN), 200);
+        assert_eq!(status(&with(&[("authorization", "bearer  secret")])), 200);
+        for wrong in
+            ["Bearer secre", "Bearer secret2", "Bearer", "Basic secret", "secret", "Bearer "]
+        {
+            assert_eq!(status(&with(&[("authorization", wrong)])), 401, "{wrong}");
+        }
+        assert_eq!(status(&[("host", "localhost")]), 401);
+        assert_eq!(ask(&guard, "GET", "/healthz", &[("host", "localhost")]).0, 200);
+        assert_eq!(ask(&guard, "GET", "/healthz/", &[("host", "localhost")]).0, 401);
+        assert_eq!(ask(&Guard::new(None, &[]), "GET", "/v1/id", &[("host", "[::1]:1")]).0, 200);
+    }
+
+    #[test]
+    fn only_names_of_this_host_are_answered() {
+        let host =
+            |guard: &Guard, host: &str| ask(guard, "GET", "/v1/id", &with(&[("host", host)])).0;
+        for own in
+            ["localhost", "LocalHost:80", "127.0.0.1:7441", "[::1]", "[fe80::1]:9", "10.0.0.1"]
+        {
+            assert_eq!(host(&guard(&[]), own), 200, "{own}");
+        }
+        for foreign in
+            ["evil.example", "localhost.evil.example:7441", "127.0.0.1.nip.io", "nas.local"]
+        {
+            assert_eq!(host(&guard(&[]), foreign), 403, "{foreign}");
+        }
+        assert_eq!(host(&guard(&["NAS.local"]), "nas.local:7441"), 200);
+        assert_eq!(ask(&guard(&[]), "GET", "/v1/id", &OWN[1..]).0, 400, "a host must be named");
+        assert_eq!(ask(&guard(&[]), "GET", "http://evil.example/v1/id", &OWN).0, 403);
+    }
+
+    #[test]
+    fn only_pages_that_are_allowed_may_ask() {
+        let from = |guard: &Guard, origin: &str| {
+            ask(guard, "PUT", "/v1/spaces/s/keys/k", &with(&[("origin", origin)]))
+        };
+        assert_eq!(from(&guard(&[]), "http://localhost:7441"), (200, None));
+        for foreign in ["https://evil.example", "null", "http://localhost", "http://localhost:7442"]
+        {
+            assert_eq!(from(&guard(&[]), foreign).0, 403, "{foreign}");
+        }
+        let app = "https://app.example";
+        assert_eq!(from(&guard(&[app]), app), (200, Some(app.to_owned())));
+        assert_eq!(from(&guard(&[app]), "https://app.example:8443").0, 403);
+    }
+
+    #[test]
+    fn a_browser_may_ask_beforehand_without_a_token() {
+        let asked = [
+            ("host", "localhost"),
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "PUT"),
+        ];
+        assert_eq!(ask(&guard(&["https://app.example"]), "OPTIONS", "/v1/id", &asked).0, 200);
+        assert_eq!(ask(&guard(&[]), "OPTIONS", "/v1/id", &asked).0, 403);
+        assert_eq!(ask(&guard(&[]), "OPTIONS", "/v1/id", &asked[..1]).0, 401);
+    }
+}

@@ -1,0 +1,189 @@
+//! Serves the API on a listener: connections, their limits, and an end in order.
+//!
+//! The same server stands behind the local socket and behind TCP. Towards strangers it has no
+//! patience with who stands still: neither with a request that does not come, nor with an answer
+//! that is not read, so that nobody holds on to a thread or a place for ever. The user's own socket
+//! has all the patience that a pager or a slow pipe wants. Who may ask what is not decided here:
+//! see [`Guard`](super::api::Guard).
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
+use axum::serve::Listener;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_io_timeout::TimeoutStream;
+
+use super::api::{self, Guard};
+use super::locked;
+use super::replica::Replica;
+
+/// How long a stranger may stand still: before and in the head of a request, between two pieces of
+/// its body, and while an answer waits to be read.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Most connections at a time; who comes then is told to come again.
+const CONNECTIONS_MAX: usize = 2048;
+/// About the longest head of a request, in bytes: a key takes at most 3 KiB of it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// How long the rest of a body that nobody wants is read.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// What is said when all places are taken.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// A router that is being served.
+#[derive(Debug)]
+pub struct Server {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves `router` on a listener; `patience` is what a caller may take who stands still, none
+    /// means for ever. To be called within a tokio runtime.
+    pub fn start<L: Listener>(listener: L, router: Router, patience: Option<Duration>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, task: tokio::spawn(serve(listener, router, patience, stopped)) }
+    }
+
+    /// Takes no more connections and waits for the requests that are under way, at most `patience`.
+    pub async fn stop(mut self, patience: Duration) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(patience, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The API of a replica on a TCP address.
+#[derive(Debug)]
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    replica: Replica,
+    server: Server,
+}
+
+impl Door {
+    /// Serves the API of a replica to whom the guard lets pass. To be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// Why the address cannot be listened on.
+    pub async fn open(replica: Replica, address: SocketAddr, guard: Guard) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        *locked(&replica.shared.http) = Some(address.to_string());
+        let router = api::guarded(replica.clone(), guard);
+        Ok(Self { address, replica, server: Server::start(listener, router, Some(PATIENCE)) })
+    }
+
+    /// Takes no more connections and waits for the requests that are under way, at most `patience`.
+    pub async fn close(self, patience: Duration) {
+        *locked(&self.replica.shared.http) = None;
+        self.server.stop(patience).await;
+    }
+}
+
+async fn serve<L: Listener>(
+    mut listener: L,
+    router: Router,
+    patience: Option<Duration>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = TowerToHyperService::new(router.layer(axum::middleware::map_request(linger)));
+    let mut http = http1::Builder::new();
+    http.max_buf_size(HEAD_BYTES_MAX).timer(TokioTimer::new()).header_read_timeout(patience);
+    let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    loop {
+        let (mut io, _) = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // An error means that the sender is gone, which stops the server too.
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            // It fits into the empty buffer of the connection, or is not said.
+            let _ = tokio::time::timeout(Duration::from_millis(10), io.write_all(FULL)).await;
+            continue;
+        };
+        let mut io = TimeoutStream::new(io);
+        io.set_write_timeout(patience);
+        let connection = http.serve_connection(TokioIo::new(Box::pin(io)), service.clone());
+        let connection = open.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+/// Lets a refusal be heard while its request is still being sent.
+///
+/// A server that stops reading closes the connection, and a client that still writes then sees the
+/// end of the connection before the answer. So what nobody wants of a body is read and dropped.
+async fn linger(request: Request<Body>) -> Request<Body> {
+    request.map(|body| Body::new(Lingering(body)))
+}
+
+/// A body whose rest is read when it is dropped early.
+struct Lingering(Body);
+
+impl HttpBody for Lingering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if self.0.is_end_stream() {
+            return;
+        }
+        let mut rest = std::mem::take(&mut self.0);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let read = async move { while let Some(Ok(_)) = rest.frame().await {} };
+            runtime.spawn(tokio::time::timeout(LINGER, read));
+        }
+    }
+}
