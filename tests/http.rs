@@ -231,3 +231,38 @@ fn what_was_begun_is_finished_when_a_node_stops() {
     assert_eq!(wait(&mut node.child).code(), Some(0));
     assert_eq!(home.ok("a", &["get", "k"]), "true");
 }
+
+#[test]
+fn a_write_is_answered_when_peers_hold_it() {
+    let home = Home::new();
+    let node = home.serve("a", &["--http", "127.0.0.1:0", "--http-auth", "off"]);
+    let ticket = home.ok("a", &["ticket"]);
+    let peer = home.serve("b", &["--join", &ticket]);
+    common::until("they are in sync", || {
+        home.json("a", &["status"])["peers"][0]["in_sync"] == Value::Bool(true)
+    });
+    let own = format!("Host: {}", http(&node));
+    let json = "Content-Type: application/json";
+    let put = |prefer: &str, value: &str| {
+        let head = [own.as_str(), json, prefer];
+        let (status, _, body) = ask(&node, &request("PUT /v1/spaces/default/keys/k", &head, value));
+        (status, serde_json::from_str::<Value>(&body).unwrap_or_default())
+    };
+    let (status, wrote) = put("Prefer: durability=peers=1; wait=60", "1");
+    assert_eq!((status, &wrote["peers"], &wrote["durable"]), (200, &1.into(), &true.into()));
+    assert_eq!(home.json("a", &["put", "k", "2", "--durability", "peers=1"])["peers"], 1);
+    let (status, wrote) = put("Prefer: durability=peers=2; wait=0", "3");
+    assert_eq!((status, &wrote["durable"]), (202, &true.into()), "one peer is not two: {wrote}");
+    assert!(wrote["peers"].as_u64().unwrap() < 2, "{wrote}");
+    let (status, wrote) = put("Prefer: durability=local", "4");
+    assert_eq!((status, wrote.get("peers")), (200, None), "nobody asked");
+    // What was acknowledged by the peer is there when both are killed.
+    home.ok("a", &["put", "k", "5", "--durability", "peers=1"]);
+    peer.kill();
+    assert_eq!(home.ok("b", &["get", "k"]), "5");
+    node.stop();
+    // Without a node there is nobody to ask: it is written, and that is told.
+    let alone = home.run("a", &["put", "k", "6", "--durability", "peers=1"]);
+    assert_eq!(alone.status.code(), Some(8), "{alone:?}");
+    assert_eq!(home.ok("a", &["get", "k"]), "6");
+}

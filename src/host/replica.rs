@@ -18,6 +18,7 @@ use super::lock::{Lock, LockError};
 use super::net::Net;
 use super::{clock, locked};
 use crate::engine::base::{ReplicaId, Rng, SpaceId};
+use crate::engine::causal::Tip;
 use crate::engine::event::KeyPair;
 use crate::engine::log::{Disk as _, Position, SyncTicket};
 use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
@@ -43,6 +44,10 @@ pub enum Durability {
     /// Once it is durable here.
     #[default]
     Local,
+    /// Once it is durable here and so many peers that are connected said that it is durable there,
+    /// or the patience is over: what was reached is told. A peer with several nodes under one key
+    /// counts once.
+    Peers(u16, Duration),
 }
 
 /// A write that was done.
@@ -52,6 +57,8 @@ pub struct Committed {
     pub written: Written,
     /// Whether it is durable already.
     pub durable: bool,
+    /// How many peers hold it durably, as far as that was waited for.
+    pub peers: Option<usize>,
 }
 
 /// How a replica is opened.
@@ -240,8 +247,16 @@ impl Replica {
     /// [`WriteError`]; nothing was stored then, or it is not known to be durable and says so.
     pub fn write(&self, write: Write, durability: Durability) -> Result<Committed, WriteError> {
         let mut state = self.shared.unhurried(locked(&self.shared.state))?;
+        let space = write.space;
         let written = state.node.store().write(clock::now(), write)?;
-        self.shared.finish(state, durability).map(|durable| Committed { written, durable })
+        let durable = self.shared.finish(state, durability)?;
+        let peers = match durability {
+            Durability::Peers(count, patience) => {
+                Some(self.shared.spread(&space, &written.tip, usize::from(count), patience))
+            }
+            Durability::Buffered | Durability::Local => None,
+        };
+        Ok(Committed { written, durable, peers })
     }
 
     /// Makes an open space under a name that is not taken; durable on return.
@@ -406,6 +421,23 @@ impl Shared {
             } else {
                 self.wait(state)
             };
+        }
+    }
+
+    /// Waits until `count` peers hold a commit durably, or the patience is over; returns how many do.
+    fn spread(&self, space: &SpaceId, tip: &Tip, count: usize, patience: Duration) -> usize {
+        // Without a node nobody can say anything.
+        let patience = if locked(&self.net).is_some() { patience } else { Duration::ZERO };
+        let end = Instant::now() + patience;
+        let mut state = locked(&self.state);
+        loop {
+            let holders = state.node.holders(space, tip);
+            let left = end.saturating_duration_since(Instant::now());
+            if holders >= count || left.is_zero() || state.closed {
+                return holders;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

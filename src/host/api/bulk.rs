@@ -19,7 +19,7 @@ use super::ops::{self, Line};
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Media};
 use super::shapes::{BatchCommit, Batched, Counts};
-use super::{Answer, json};
+use super::{Answer, json, written};
 use crate::engine::base::{SpaceId, sha256};
 use crate::engine::store::Written;
 use crate::host::replica::Durability;
@@ -58,7 +58,7 @@ pub(super) async fn batch(
             write_all(backend, &space, lines, durability)
         })
         .await?;
-    json(&done)
+    written(&done, durability, done.peers)
 }
 
 /// Gives the only commit of a request the id of the request.
@@ -139,7 +139,7 @@ fn write_all(
         match backend.write(write_of(space, line, id), durability) {
             Ok(committed) => {
                 count(&mut counts, &committed.written, tags);
-                all.push(committed.written);
+                all.push(committed);
             }
             Err(problem) if number == 1 => return Err(problem),
             Err(problem) => {
@@ -149,9 +149,11 @@ fn write_all(
             }
         }
     }
-    let durable = durability == Durability::Local;
-    let written = all.iter().map(|written| BatchCommit::new(written, durable)).collect();
-    Ok(Batched { counts, durable, written })
+    let durable = durability != Durability::Buffered;
+    all.iter_mut().for_each(|committed| committed.durable = durable);
+    let written = all.iter().map(BatchCommit::new).collect();
+    let peers = all.last().and_then(|committed| committed.peers);
+    Ok(Batched { counts, durable, peers, written })
 }
 
 fn count(counts: &mut Counts, written: &Written, tags: u64) {

@@ -10,7 +10,7 @@ use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Media};
 use super::shapes::{Got, Listed, Page, Wrote};
 use super::stream::stream;
-use super::{Answer, json, render};
+use super::{Answer, json, render, written};
 use crate::engine::base::{Hash, Key, SpaceId, hex};
 use crate::engine::causal::VersionVector;
 use crate::engine::crdt::{Op, View};
@@ -188,7 +188,7 @@ async fn write_one(
             Err(with_context(backend, &space, &of, problem))
         })
         .await?;
-    json(&Wrote::new(&key, &committed.written, committed.durable))
+    written(&Wrote::new(&key, &committed), durability, committed.peers)
 }
 
 /// Tells a caller whose precondition failed what the key is now.

@@ -29,7 +29,7 @@ mod watch;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, Response, Uri, header};
+use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use axum::routing::{get, post, put};
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ use backend::Api;
 pub use guard::Guard;
 use problem::{Kind, Problem};
 
-use super::replica::Replica;
+use super::replica::{Durability, Replica};
 
 /// What a handler returns.
 type Answer = Result<Response<Body>, Problem>;
@@ -134,6 +134,17 @@ fn json(body: &impl Serialize) -> Answer {
     let mut response = Response::new(Body::from(render(body)?));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// Answers a write: 202 if it reached fewer peers than were asked for.
+fn written(body: &impl Serialize, asked: Durability, peers: Option<usize>) -> Answer {
+    let mut response = json(body)?;
+    if let Durability::Peers(count, _) = asked
+        && peers.is_none_or(|reached| reached < usize::from(count))
+    {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
     Ok(response)
 }
 

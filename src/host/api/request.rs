@@ -3,6 +3,8 @@
 //! A key is the raw rest of the path, percent-decoded once and never normalised, or `?key=` in its
 //! place. A parameter that is given twice or has a wrong form is refused by name.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -19,6 +21,10 @@ use crate::host::replica::Durability;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// What a client would like but can do without.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// How long peers are waited for unless the caller says, and at most.
+const PEERS_PATIENCE: Duration = Duration::from_secs(5);
+const PEERS_PATIENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Space, key and query of a request under `/v1/spaces/{space}/…`.
 #[derive(Debug)]
@@ -230,25 +236,43 @@ pub(super) fn checked_request_id(id: &[u8]) -> Result<Vec<u8>, Problem> {
     Ok(id.to_vec())
 }
 
-/// Returns the durability that `Prefer` asks for; other preferences are ignored, as they may be.
+/// Returns the durability that `Prefer` asks for (RFC 7240), and with `wait` for how many seconds
+/// peers are waited for; other preferences are ignored, as they may be.
 pub(super) fn durability(headers: &HeaderMap) -> Result<Durability, Problem> {
+    let (mut durability, mut wait) = (Durability::Local, PEERS_PATIENCE);
     for value in headers.get_all(&PREFER) {
         let value = value.to_str().map_err(|_| Problem::usage("the header Prefer is not text"))?;
         for preference in value.split([',', ';']).map(str::trim) {
             let Some((name, level)) = preference.split_once('=') else { continue };
-            if !name.trim().eq_ignore_ascii_case("durability") {
-                continue;
-            }
-            return match level.trim().trim_matches('"') {
-                "buffered" => Ok(Durability::Buffered),
-                "local" => Ok(Durability::Local),
-                other => {
-                    Err(Problem::usage(format!("durability is buffered or local, not {other:?}")))
+            let level = level.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "durability" => durability = level_of(level)?,
+                "wait" => {
+                    let seconds = level.parse().map_err(|_| {
+                        Problem::usage(format!("wait is a number of seconds, not {level:?}"))
+                    })?;
+                    wait = Duration::from_secs(seconds).min(PEERS_PATIENCE_MAX);
                 }
-            };
+                _ => {}
+            }
         }
     }
-    Ok(Durability::Local)
+    Ok(match durability {
+        Durability::Peers(count, _) => Durability::Peers(count, wait),
+        other => other,
+    })
+}
+
+fn level_of(level: &str) -> Result<Durability, Problem> {
+    let count = level.strip_prefix("peers=").map(str::parse);
+    match (level, count) {
+        ("buffered", _) => Ok(Durability::Buffered),
+        ("local", _) => Ok(Durability::Local),
+        (_, Some(Ok(count @ 1..))) => Ok(Durability::Peers(count, PEERS_PATIENCE)),
+        _ => {
+            Err(Problem::usage(format!("durability is buffered, local or peers=N, not {level:?}")))
+        }
+    }
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
@@ -401,7 +425,13 @@ mod tests {
         let of = |value: &str| durability(&headers(&[("prefer", value)]));
         assert!(matches!(of("respond-async, durability=buffered"), Ok(Durability::Buffered)));
         assert!(matches!(of("handling=strict"), Ok(Durability::Local)));
-        assert!(of("durability=soon").is_err());
+        for wrong in ["durability=soon", "durability=peers=0", "durability=peers=x", "wait=x"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+        let peers = |count, seconds| Durability::Peers(count, Duration::from_secs(seconds));
+        assert_eq!(of("durability=peers=2").unwrap(), peers(2, 5));
+        assert_eq!(of("wait=1, durability=\"peers=3\"").unwrap(), peers(3, 1));
+        assert_eq!(of("durability=peers=1; wait=99999").unwrap(), peers(1, 300));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::engine::base::{EventId, Hlc, Key, LogId, hex};
 use crate::engine::causal::Tip;
 use crate::engine::crdt::{Action, Conflict, Json, LiveEvent, Payload, Value, View};
 use crate::engine::event::{Event, Kind, Meta, Tag};
-use crate::engine::store::{HistoryEvent, TagState, Written};
+use crate::engine::store::{HistoryEvent, TagState};
+use crate::host::replica;
 
 /// A stored JSON value, embedded as it is.
 #[derive(Debug, Clone)]
@@ -175,31 +176,36 @@ pub(super) struct Committed {
     author: String,
     seq: u64,
     durable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<usize>,
     #[serde(skip_serializing_if = "is_false")]
     repeated: bool,
 }
 
 impl Committed {
-    pub(super) fn new(written: &Written, durable: bool) -> Self {
+    pub(super) fn new(committed: &replica::Committed) -> Self {
+        let written = &committed.written;
         Self {
             commit: written.tip.id.to_string(),
             time: time_text(written.hlc),
             author: author(&written.tip.log),
             seq: written.tip.seq,
-            durable,
+            durable: committed.durable,
+            peers: committed.peers,
             repeated: written.repeated,
         }
     }
 }
 
 impl Wrote {
-    pub(super) fn new(key: &Key, written: &Written, durable: bool) -> Self {
+    pub(super) fn new(key: &Key, committed: &replica::Committed) -> Self {
+        let written = &committed.written;
         // Of several events on a key the last has the greatest stamp, and is what it shows.
         let last = written.events.iter().rev().find(|(of, _)| of == key);
         Self {
             key: key.as_str().to_owned(),
             version: last.map(|(_, id)| id.to_string()),
-            commit: Committed::new(written, durable),
+            commit: Committed::new(committed),
         }
     }
 }
@@ -220,6 +226,8 @@ pub(super) struct Batched {
     #[serde(flatten)]
     pub(super) counts: Counts,
     pub(super) durable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peers: Option<usize>,
     /// Each commit, in order.
     pub(super) written: Vec<BatchCommit>,
 }
@@ -239,13 +247,14 @@ struct KeyVersion {
 }
 
 impl BatchCommit {
-    pub(super) fn new(written: &Written, durable: bool) -> Self {
+    pub(super) fn new(committed: &replica::Committed) -> Self {
+        let written = &committed.written;
         let version = |(key, id): &(Key, EventId)| KeyVersion {
             key: key.as_str().to_owned(),
             version: id.to_string(),
         };
         let versions = written.events.iter().map(version).collect();
-        Self { commit: Committed::new(written, durable), versions }
+        Self { commit: Committed::new(committed), versions }
     }
 }
 

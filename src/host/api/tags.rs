@@ -9,7 +9,7 @@ use super::keys::request_id;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask};
 use super::shapes::{Committed, Tagged};
-use super::{Answer, json};
+use super::{Answer, json, written};
 use crate::engine::base::SpaceId;
 use crate::engine::event::Tag;
 use crate::engine::store::{TagState, Write};
@@ -31,6 +31,8 @@ struct Made {
     tag: Tagged,
     commit: String,
     durable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers: Option<usize>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     repeated: bool,
 }
@@ -93,7 +95,7 @@ pub(super) async fn create(State(api): State<Api>, headers: HeaderMap, mut ask: 
     let made = api
         .run(move |backend| make(backend, &space, name, at.as_deref(), request_id, durability))
         .await?;
-    json(&made)
+    written(&made, durability, made.peers)
 }
 
 fn make(
@@ -121,6 +123,7 @@ fn make(
         tag: Tagged::new(&name, &heads, &tip, committed.written.hlc),
         commit: tip.id.to_string(),
         durable: committed.durable,
+        peers: committed.peers,
         repeated: committed.written.repeated,
     })
 }
@@ -151,8 +154,8 @@ pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: 
     let Some(committed) = committed else {
         return json(&serde_json::json!({"dry_run": true, "name": name}));
     };
-    let commit = Committed::new(&committed.written, committed.durable);
-    json(&Deleted { name, deleted: true, commit })
+    let commit = Committed::new(&committed);
+    written(&Deleted { name, deleted: true, commit }, durability, committed.peers)
 }
 
 fn no_tag(name: &str) -> Problem {

@@ -3,16 +3,38 @@
 //! Each conversation is a position in the log that moves forward: there is no queue to overflow. A
 //! peer that is slow simply lies further behind, and catches up from the log.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::link::Link;
 use super::spool::Stream;
 use super::talk::CHUNK_BYTES;
 use super::{LinkId, Node};
-use crate::base::{LogId, SpaceId};
+use crate::base::{LogId, ReplicaId, SpaceId};
+use crate::causal::Tip;
 use crate::log::Disk;
 use crate::store::{Run, Serving};
 use crate::sync::{Code, Message, parts};
-use std::collections::BTreeMap;
 
 impl<D: Disk + Clone> Node<D> {
+    /// Returns how many peers that are connected said that they hold a commit durably; a peer with
+    /// several links counts once.
+    pub fn holders(&self, space: &SpaceId, tip: &Tip) -> usize {
+        let holds = |link: &&Link| {
+            link.talks.get(space).is_some_and(|talk| talk.acked.contains(&tip.log, tip.seq))
+        };
+        let peers = self.links.values().filter(holds).map(|link| link.peer);
+        peers.collect::<BTreeSet<ReplicaId>>().len()
+    }
+
+    /// Says what was taken of a push. What waits or is suspected is not held.
+    fn send_acked(&mut self, id: LinkId, space: SpaceId, mut tips: Vec<Tip>) {
+        let Ok(version) = self.store.version(&space) else { return };
+        tips.retain(|tip| version.contains(&tip.log, tip.seq));
+        for message in Message::acked(space, &tips) {
+            self.send(id, &message);
+        }
+    }
+
     /// Pushes what came to the log since the last time, as far as credit goes.
     pub(super) fn pump_live(&mut self, id: LinkId, space: SpaceId) {
         loop {
@@ -83,12 +105,16 @@ impl<D: Disk + Clone> Node<D> {
             Err(error) => return self.close(id, Code::PROTOCOL, &error.to_string()),
         };
         // A disk that refuses now is asked again by the next session.
-        if let Ok(Some(chunk)) = self.spool((id, space, Stream::Pushed), piece)
-            && !self.deliver(id, space, &chunk)
-        {
-            // Something before it is missing here: ask for all that is.
-            sometimes!("node-push-cannot-be-taken");
-            self.open_session(id, space);
+        if let Ok(Some(chunk)) = self.spool((id, space, Stream::Pushed), piece) {
+            match self.deliver(id, space, &chunk) {
+                // It leaves once they are durable, as every output does.
+                Some(tips) => self.send_acked(id, space, tips),
+                None => {
+                    // Something before it is missing here: ask for all that is.
+                    sometimes!("node-push-cannot-be-taken");
+                    self.open_session(id, space);
+                }
+            }
         }
         self.give_credit(id, len);
     }

@@ -24,8 +24,10 @@ pub(crate) struct Talk {
     late_answers: u32,
     /// Requests of the peer, in order; the first is being answered.
     serving: VecDeque<Serving>,
-    /// What the peer is known to hold.
+    /// What the peer is known to hold, or to be about to: it need not be sent.
     pub(crate) theirs: VersionVector,
+    /// What the peer says that it holds durably.
+    pub(crate) acked: VersionVector,
     /// What this side held when the session began, and the end of the log then.
     pinned: Option<(VersionVector, Position)>,
     /// From where in the log new commits are pushed; none before the first session is through.
@@ -125,7 +127,10 @@ impl<D: Disk + Clone> Node<D> {
             Message::Proof { last, bytes, .. } => self.proof_received(id, space, last, &bytes),
             Message::Acked { tips, .. } => {
                 if let Some(talk) = self.talk(id, &space) {
-                    tips.iter().for_each(|tip| talk.theirs.advance(tip.log, tip.seq));
+                    for tip in &tips {
+                        talk.theirs.advance(tip.log, tip.seq);
+                        talk.acked.advance(tip.log, tip.seq);
+                    }
                 }
             }
             message => self.session_message(id, space, message),
@@ -144,6 +149,7 @@ impl<D: Disk + Clone> Node<D> {
                 talk.opening = Some(open.nonce);
                 for tip in open.frontier.iter().flatten() {
                     talk.theirs.advance(tip.log, tip.seq);
+                    talk.acked.advance(tip.log, tip.seq);
                 }
             }
         }
@@ -257,8 +263,8 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Applies a chunk; tells whether it was taken whole.
-    pub(super) fn deliver(&mut self, id: LinkId, space: SpaceId, bytes: &[u8]) -> bool {
+    /// Applies a chunk; returns how far its logs are held now if it was taken whole.
+    pub(super) fn deliver(&mut self, id: LinkId, space: SpaceId, bytes: &[u8]) -> Option<Vec<Tip>> {
         let result = self.store.insert_chunk(self.now, bytes);
         match result {
             Ok(inserted) => {
@@ -270,23 +276,23 @@ impl<D: Disk + Clone> Node<D> {
                 }
                 self.watch_waiting();
                 self.report_durable(&space);
-                true
+                Some(inserted.tips)
             }
             Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
                 self.watch_waiting();
-                false
+                None
             }
             Err(
                 error @ (InsertError::Read(_) | InsertError::Log(_) | InsertError::Unwritten(_)),
             ) => {
                 sometimes!("node-cannot-take-a-chunk");
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
-                false
+                None
             }
-            Err(InsertError::Fork { .. }) => false,
+            Err(InsertError::Fork { .. }) => None,
             Err(error) => {
                 self.close(id, Code::PROTOCOL, &error.to_string());
-                false
+                None
             }
         }
     }
@@ -410,6 +416,7 @@ impl<D: Disk + Clone> Node<D> {
             && let Some((version, position)) = talk.pinned.take()
         {
             talk.theirs.join(&version);
+            talk.acked.join(&version);
             talk.live.get_or_insert(position);
         }
         self.job_space_done(id, space, stats, events, result);
