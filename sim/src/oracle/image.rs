@@ -47,6 +47,8 @@ pub struct Image {
     pub segments: usize,
     /// Where the last whole group ends: place of its segment, and offset.
     pub end: (u64, usize),
+    /// Whether that is behind a seal.
+    pub sealed: bool,
     /// Whether the newest segment ends in something torn.
     pub torn: bool,
     /// What the dictionaries of the segments so far knew.
@@ -246,6 +248,7 @@ impl Image {
         let [place, _, _, wall] = segment.header.name;
         self.segments += 1;
         self.end = (place, segment.end);
+        self.sealed = segment.sealed;
         self.torn = segment.torn;
         let mut dictionary = Dictionary::after(std::mem::take(&mut self.before));
         for record in &segment.records {

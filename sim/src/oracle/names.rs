@@ -35,6 +35,11 @@ pub(super) enum State {
     Cut,
 }
 
+/// Returns the how-manieth list of segments a file is, if it is a good one.
+pub(crate) fn list_generation(file: &[u8]) -> Option<u64> {
+    Manifest::read(file).ok().map(|list| list.generation)
+}
+
 impl Manifest {
     pub(super) fn read(file: &[u8]) -> Result<Self, Wrong> {
         let (mut bytes, store) = hashed(file, b"KDMAN\0\r\n")?;
