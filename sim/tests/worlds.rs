@@ -196,8 +196,8 @@ fn strangers_come_in_by_good_tickets_alone() {
         ("at 90 disk 3 power-off 1 lose-all 50\nat 100 ticket 0 3 good\n", true),
         ("at 100 ticket 0 3 good\nat 101 crash 0 lose-all 50\nat 900 crash 3 torn-512 9\n", true),
     ] {
-        let head = "kdelta-sim 1\nseed 5\nreplicas 5\nstranger 3\nstranger 4\n";
-        let writes = "at 10 write 0 count 0 5\nat 20 write 1 put 1 7\nat 9000 write 3 count 0 2\n";
+        let head = "kdelta-sim 1\nseed 5\nreplicas 5\nstranger 3\nstranger 4\ntrouble-ms 95000\n";
+        let writes = "at 10 write 0 count 0 5\nat 20 write 1 put 1 7\nat 90000 write 3 count 0 2\n";
         let text = format!("{head}{writes}{tickets}");
         let (outcome, trace) = run_traced(&Scenario::parse(&text).unwrap(), Keep::All);
         assert_eq!(outcome.broken, None, "{tickets}");
