@@ -272,8 +272,15 @@ impl<D: Disk + Clone> Node<D> {
                 self.report_durable(&space);
                 true
             }
-            Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
+            Err(
+                InsertError::Gap { .. }
+                | InsertError::WaitingRoom
+                | InsertError::Early { .. }
+                | InsertError::Fork { .. },
+            ) => {
+                // What came before the culprit stays applied.
                 self.watch_waiting();
+                self.report_durable(&space);
                 false
             }
             Err(
@@ -283,7 +290,6 @@ impl<D: Disk + Clone> Node<D> {
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 false
             }
-            Err(InsertError::Fork { .. }) => false,
             Err(error) => {
                 self.close(id, Code::PROTOCOL, &error.to_string());
                 false

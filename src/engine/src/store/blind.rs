@@ -183,7 +183,7 @@ impl<D: Disk + Clone> Store<D> {
     /// Tells whom a damaged stretch concerns: keys where the index knows them, else spaces.
     pub(super) fn affected(&self, damage: &Damage) -> Affected {
         let mut affected = Affected::default();
-        if !hides(damage.kind) || damage.kind == DamageKind::Hash {
+        if !hides(damage) || damage.kind == DamageKind::Hash {
             return affected;
         }
         let hidden = self.blind.segments.get(&damage.segment);
@@ -240,7 +240,7 @@ impl<D: Disk + Clone> Store<D> {
     }
 }
 
-/// Tells whether damage of that kind may hide records.
-pub(super) fn hides(kind: DamageKind) -> bool {
-    !matches!(kind, DamageKind::Header | DamageKind::Bookkeeping | DamageKind::Order)
+/// Tells whether damage may hide records.
+pub(super) fn hides(damage: &Damage) -> bool {
+    !matches!(damage.kind, DamageKind::Bookkeeping | DamageKind::Order) && !damage.is_of_header()
 }
