@@ -160,3 +160,52 @@ fn news_pass_a_narrow_link_though_there_was_a_large_branch() {
          at 328 restore 5\nat 1393 write 5 add 2 4\nat 1539 write 5 bytes 0 178592\n";
     assert_eq!(run(&Scenario::parse(scenario).unwrap()).broken, None);
 }
+
+#[test]
+fn a_segment_that_is_cut_short_or_gone_comes_back_from_peers() {
+    let mut met = BTreeSet::new();
+    for number in 0..12 {
+        let steps = format!("at 5000 disk 1 lost {number} 500\n");
+        let told = told(&scenario(&steps));
+        met.extend(told.iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)));
+        assert!(told.iter().any(|line| line.starts_with("1 is damaged: log/")), "{told:?}");
+        assert!(told.iter().any(|line| line == "1 is whole"), "{told:?}");
+    }
+    assert!(met.contains("cut") && met.contains("gone"), "{met:?}");
+}
+
+#[test]
+fn an_older_list_of_segments_that_is_whole_is_no_damage() {
+    // The list that is written after the image was saved goes back to what it was.
+    let steps = "at 2287 disk 2 drawn D9 3363190554\nat 2457 stop 2 2388\n\
+         at 2553 write 1 bytes 6 8\nat 5480 disk 2 drawn D9 1008413914\n";
+    let text =
+        format!("kdelta-sim 1\nseed 2433\nreplicas 3\ntopology star\ntrouble-ms 5481\n{steps}");
+    let told = told(&Scenario::parse(&text).unwrap());
+    assert!(told.iter().any(|line| line.starts_with("2 revert file=log/manifest-")), "{told:?}");
+}
+
+#[test]
+fn strangers_come_in_by_good_tickets_alone() {
+    for (tickets, inside) in [
+        ("at 100 ticket 0 3 good\n", true),
+        ("at 100 ticket 0 3 forged\nat 200 ticket 1 3 expired\n", false),
+        ("at 100 ticket 0 3 forged\nat 900 ticket 0 3 good\n", true),
+        ("at 50 ticket 0 4 good\nat 5000 ticket 0 3 again\n", false),
+        ("at 90 disk 0 power-off 0 lose-all 50\nat 100 ticket 0 3 good\n", false),
+        ("at 90 disk 3 power-off 1 lose-all 50\nat 100 ticket 0 3 good\n", true),
+        ("at 100 ticket 0 3 good\nat 101 crash 0 lose-all 50\nat 900 crash 3 torn-512 9\n", true),
+    ] {
+        let head = "kdelta-sim 1\nseed 5\nreplicas 5\nstranger 3\nstranger 4\ntrouble-ms 95000\n";
+        let writes = "at 10 write 0 count 0 5\nat 20 write 1 put 1 7\nat 90000 write 3 count 0 2\n";
+        let text = format!("{head}{writes}{tickets}");
+        let (outcome, trace) = run_traced(&Scenario::parse(&text).unwrap(), Keep::All);
+        assert_eq!(outcome.broken, None, "{tickets}");
+        // Who is outside has nowhere to write.
+        let wrote = trace
+            .entries()
+            .iter()
+            .any(|entry| entry.replica == Some(3) && matches!(entry.what, What::Requested { .. }));
+        assert_eq!(wrote, inside, "{tickets}");
+    }
+}

@@ -66,6 +66,7 @@ impl World {
         let (own, faults) = (seat.key, seat.disk_faults);
         let store = node.store();
         let Ok(version) = store.version(&space) else { return };
+        let has_some = version.iter().next().is_some();
         let latest = store.latest(&space).unwrap_or_default();
         let mut news = Vec::new();
         for (log, seq) in version.iter() {
@@ -92,6 +93,9 @@ impl World {
         for tip in news {
             self.facts.saw(at, tip);
             self.check_early(at, &tip);
+        }
+        if has_some {
+            self.check_admission(at);
         }
         self.check_time(at, latest, !own.is_empty());
         if let Some((state, value)) = shown {

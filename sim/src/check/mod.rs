@@ -121,7 +121,7 @@ impl World {
 
     /// Returns the latest stamp that anybody holds, in milliseconds since 1970.
     pub(super) fn latest_ms(&mut self) -> u64 {
-        let (space, awake) = (self.space, self.awake());
+        let (space, awake) = (self.space, self.members());
         let latest = awake.into_iter().filter_map(|at| self.store(at)?.latest(&space).ok());
         latest.map(|stamp| stamp.wall().0).max().unwrap_or(0)
     }
@@ -134,7 +134,10 @@ impl World {
     fn why_not(&mut self) -> String {
         let space = self.space;
         let mut out = format!("after {} s", HEAL_MS_MAX / 1000);
-        for at in self.awake() {
+        if !self.all_are_in() {
+            out.push_str("; somebody with a good ticket is not in");
+        }
+        for at in self.members() {
             if let Some(repair) = self.seats.get(at).map(|seat| &seat.repair)
                 && *repair != Repair::Whole
             {
@@ -160,7 +163,7 @@ impl World {
     fn check_end(&mut self) -> Result<(), Broken> {
         let space = self.space;
         let told: Vec<_> = self.facts.told.values().flatten().copied().collect();
-        for at in self.awake() {
+        for at in self.members() {
             let Some(store) = self.store(at) else { continue };
             for tip in &told {
                 if !facts::holds(store, &space, tip) {
@@ -174,7 +177,7 @@ impl World {
 
     /// Holds one replica against the fold of what its own disk holds: all hold the same by now.
     fn check_oracle(&mut self) -> Result<(), Broken> {
-        let awake = self.awake();
+        let awake = self.members();
         let Some(at) = awake.get(self.draws.of(Stream::Swarm, 2).index(awake.len())).copied()
         else {
             return Ok(());

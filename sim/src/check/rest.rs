@@ -1,10 +1,12 @@
 //! When all is at rest: that it comes to that, what holds then, and that silence follows.
 
 use kdelta_engine::base::{Hash, hex};
-use kdelta_engine::log::Position;
+use kdelta_engine::log::{Disk, FileId, FileKind, Position};
 
 use super::{Broken, facts};
+use crate::disk::SimDisk;
 use crate::draw::Stream;
+use crate::oracle::list_generation;
 use crate::scenario::WorkOp;
 use crate::world::World;
 
@@ -19,17 +21,17 @@ impl World {
     /// Tells whether all hold the same, and nobody waits for anything. What each holds is hashed
     /// again only if something was written since.
     pub(super) fn is_at_rest(&mut self, rest: &mut Rest) -> bool {
-        if !self.is_quiet() {
+        if !self.is_quiet() || !self.all_are_in() {
             return false;
         }
         let space = self.space;
         let mut marks = Vec::new();
-        for at in self.awake() {
+        for at in self.members() {
             let life = self.seats.get(at).map_or(0, |seat| seat.life);
             marks.extend(self.store(at).map(|store| (at, life, store.written())));
         }
         if marks != rest.marks || rest.states.contains(&None) {
-            let awake = self.awake().into_iter();
+            let awake = self.members().into_iter();
             let state = |at| self.store(at)?.state_hash(&space).ok()?;
             rest.states = awake.map(state).collect();
             rest.marks = marks;
@@ -41,7 +43,7 @@ impl World {
     pub(super) fn check_values(&mut self) -> Result<(), Broken> {
         let space = self.space;
         let mut first = None;
-        for at in self.awake() {
+        for at in self.members() {
             let Some(store) = self.store(at) else { continue };
             let shown = facts::show(store, &space);
             let (other, same) = *first.get_or_insert((at, shown));
@@ -90,7 +92,7 @@ impl World {
     /// Checks that something new reaches everybody soon, and does not wait until digests are
     /// compared.
     pub(super) fn check_news(&mut self) -> Result<(), Broken> {
-        let awake = self.awake();
+        let awake = self.members();
         let from = awake.get(self.draws.of(Stream::Swarm, 3).index(awake.len())).copied();
         let Some(from) = from.filter(|_| !self.hosts_programs()) else { return Ok(()) };
         let before = self.store(from).map(|store| store.written());
@@ -110,8 +112,10 @@ impl World {
     /// Checks that what was bad on disks and was read is good again or was told of.
     pub(super) fn check_disks(&mut self) -> Result<(), Broken> {
         for (at, seat) in self.seats.iter().enumerate() {
+            let masked = lists_are_whole(&seat.disk).unwrap_or(false);
+            let masked = |file: FileId| masked && file.kind == FileKind::Manifest;
             let open = seat.disk.ledger(|ledger| {
-                let open = ledger.unsettled();
+                let open = ledger.unsettled().filter(|hit| !masked(hit.file));
                 let open = open.map(|hit| {
                     let fault = ledger.entries().get(hit.fault.0);
                     format!(
@@ -130,6 +134,23 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Tells whether the lists of segments that readers see are whole, and follow each other: if one
+/// went back to what it once was, nobody can tell, and headers say what came since.
+fn lists_are_whole(disk: &SimDisk) -> Option<bool> {
+    let mut lists = Vec::new();
+    for file in disk.files(FileKind::Manifest).ok()? {
+        let mut bytes = vec![0; usize::try_from(disk.len(file).ok()?).ok()?];
+        disk.read(file, 0, &mut bytes).ok()?;
+        lists.push(list_generation(&bytes)?);
+    }
+    lists.sort_unstable();
+    Some(match lists[..] {
+        [only] => only == 1,
+        [older, newer] => older + 1 == newer,
+        _ => false,
+    })
 }
 
 /// How soon news reach everybody, in milliseconds: as many hops as there are seats.

@@ -35,7 +35,7 @@ impl World {
         if taken || due_ms < healed_ms + SETTLED_MS || !roomy || !peaceful {
             return Ok(());
         }
-        let (space, awake) = (self.space, self.awake());
+        let (space, awake) = (self.space, self.members());
         let latest = |at: usize| {
             let store = self.store(at)?;
             Some((store.latest(&space).ok()?, store.waiting_len()))

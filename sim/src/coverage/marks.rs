@@ -8,39 +8,9 @@ use crate::command::{CommandError, Front};
 /// The marks that no batch hits.
 pub const OUT_OF_REACH: &[Listed] = &[
     Listed {
-        name: "log-file-cut-short",
-        why: "no disk loses durable bytes without a sign",
-        test: "a_file_cut_at_any_length_is_noticed",
-    },
-    Listed {
-        name: "log-segment-lost",
-        why: "no disk loses a durable file",
-        test: "a_missing_file_is_noticed",
-    },
-    Listed {
-        name: "node-admitted-by-ticket",
-        why: "who shares the space of a world is admitted from its beginning",
-        test: "a_ticket_brings_two_stores_together",
-    },
-    Listed {
-        name: "node-session-not-admitted",
-        why: "who shares the space of a world is admitted from its beginning",
-        test: "strangers_without_a_common_space_are_sent_to_tickets",
-    },
-    Listed {
-        name: "node-ticket-refused",
-        why: "nobody joins a world by a ticket",
-        test: "a_ticket_that_is_used_up_or_over_admits_nobody",
-    },
-    Listed {
         name: "store-cannot-vouch",
         why: "what vouches for a log is kept with it, and no proof that is kept is short",
         test: "a_proof_that_the_disk_does_not_give_now_is_not_damaged",
-    },
-    Listed {
-        name: "store-record-met-twice",
-        why: "a record moves only if its sync failed, and the old segment is cut then",
-        test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
     },
     Listed {
         name: "store-repair-fell-short",

@@ -18,11 +18,6 @@ pub const NOT_FOUND: &[Listed] = &[
         test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
     },
     Listed {
-        name: "out-of-order-dropped",
-        why: "the next session asks for what was dropped, no later than what waits is tried again",
-        test: "what_comes_before_its_past_is_taken_after_it",
-    },
-    Listed {
         name: "read-error-is-the-end",
         why: "a read that fails for a while is not drawn: what was met so stays noted as damaged",
         test: "what_cannot_be_read_now_is_there_later",

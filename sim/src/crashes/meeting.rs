@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kdelta_engine::base::{Key, Rng, SpaceId};
 use kdelta_engine::crdt::Op;
+use kdelta_engine::event::KeyPair;
 use kdelta_engine::log::{CrashMode, MemoryDisk};
 use kdelta_engine::node::{Input, LinkId, Node};
 use kdelta_engine::store::{KeyOp, Write};
@@ -14,7 +15,8 @@ use super::content::Content;
 use super::judge::{AFTER, LATER_MS, ensure};
 use super::model::Model;
 use super::scenarios::Kind;
-use super::stage::{SUBJECT_KEY, clocks, drain, open};
+use super::stage::{SUBJECT_KEY, Shared, clocks, drain, open, shut};
+use super::tickets::Issued;
 
 type Disk = Arc<MemoryDisk>;
 
@@ -33,7 +35,7 @@ pub(crate) fn check(
     kind: Kind,
     disk: &MemoryDisk,
     (peer, key): (&MemoryDisk, u8),
-    model: &Model,
+    shared: &Shared,
     segment_bytes: u32,
 ) -> Result<(), String> {
     let disks: [Disk; 2] = [Arc::new(disk.snapshot()), Arc::new(peer.snapshot())];
@@ -43,10 +45,17 @@ pub(crate) fn check(
     far.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
     let start = |disk: &Disk, key, life| {
         let opened = open(Arc::clone(disk), key, life, clocks(LATER_MS), segment_bytes);
-        opened.map(|(node, _)| node).map_err(|halt| halt.0)
+        let (mut node, _) = opened.map_err(|halt| halt.0)?;
+        if shared.closed {
+            node.set_config(shut());
+        }
+        Ok::<_, String>(node)
     };
     let nodes = [start(own, SUBJECT_KEY, LATER_MS)?, start(far, key, LATER_MS + 1)?];
     let mut meeting = Meeting { nodes, disks, ms: LATER_MS };
+    if let Some(issued) = &shared.issued {
+        meeting.take(issued)?;
+    }
     let [own, far] = &mut meeting.nodes;
     let before = [Content::read(own.store()), Content::read(far.store())];
     let Some(space) = common(&before) else { return Ok(()) };
@@ -66,7 +75,15 @@ pub(crate) fn check(
     for _ in 0..2 {
         meeting.pass(61_000)?;
     }
-    meeting.compare(kind, space, &before, model)
+    meeting.compare(kind, space, &before, &shared.model)?;
+    match &shared.issued {
+        Some(issued) => {
+            let late = Arc::new(MemoryDisk::new());
+            let node = start(&late, LATE_KEY, LATER_MS + 2)?;
+            meeting.turn_away(issued, node, late)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Returns the space that both serve.
@@ -75,6 +92,38 @@ fn common([own, far]: &[Content; 2]) -> Option<SpaceId> {
 }
 
 impl Meeting {
+    /// Whoever was given a ticket takes it, unless that was done.
+    fn take(&mut self, issued: &Issued) -> Result<(), String> {
+        let taker = self.nodes.iter_mut().find(|node| {
+            let id = node.store_ref().replica();
+            id != KeyPair::from_seed([issued.by; 32]).id()
+        });
+        let taken = taker.map(|node| issued.take(node.store()));
+        taken.unwrap_or(Ok(())).map_err(|error| format!("a ticket is taken: {error}"))
+    }
+
+    /// Somebody else with a ticket that was used gets nothing by it.
+    fn turn_away(
+        mut self,
+        issued: &Issued,
+        mut late: Node<Disk>,
+        disk: Disk,
+    ) -> Result<(), String> {
+        issued.take(late.store()).map_err(|error| format!("a ticket is taken: {error}"))?;
+        let issuer = KeyPair::from_seed([issued.by; 32]).id();
+        let at = usize::from(self.nodes.first().is_none_or(|n| n.store_ref().replica() != issuer));
+        if at == 1 {
+            self.nodes.swap(0, 1);
+            self.disks.swap(0, 1);
+        }
+        let ([issuer, _], [issuers, _]) = (self.nodes, self.disks);
+        let mut meeting = Self { nodes: [late, issuer], disks: [disk, issuers], ms: self.ms };
+        meeting.meet()?;
+        let [late, _] = &mut meeting.nodes;
+        let got = late.store().frontier(&issued.space).unwrap_or_default();
+        ensure(got.is_empty(), "a ticket that was used admits nobody else", &got)
+    }
+
     fn meet(&mut self) -> Result<(), String> {
         let now = clocks(self.ms);
         let [own, far] = &mut self.nodes;
@@ -179,6 +228,8 @@ fn check_sums(shown: Option<&super::model::Shown>, model: &Model) -> Result<(), 
     Ok(())
 }
 
+/// The seed of the key of somebody who comes late.
+const LATE_KEY: u8 = 3;
 const LINK: LinkId = LinkId(u64::MAX);
 /// After so many turns two that still talk never end.
 const ROUNDS_MAX: usize = 10_000;

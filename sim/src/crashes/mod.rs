@@ -18,6 +18,7 @@ mod model;
 mod probe;
 mod scenarios;
 mod stage;
+mod tickets;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -193,6 +194,7 @@ fn play(scenario: &'static Scenario, limits: &Limits, only: Option<Only>) -> Sce
     let _running = crate::running::begin();
     let shared = Rc::new(RefCell::new(Shared {
         segment_bytes: scenario.segment_bytes,
+        closed: scenario.kind == Kind::Closed,
         ..Shared::default()
     }));
     shared.borrow_mut().model.careless = limits.flaw == Some(Flaw::AckBeforeSync);
@@ -291,7 +293,7 @@ impl Cutter {
                 Some((peer, key)) if meets => {
                     self.report.meetings += 1;
                     let (kind, bytes) = (self.scenario.kind, self.scenario.segment_bytes);
-                    meeting::check(kind, &left, (peer, *key), &shared.model, bytes)
+                    meeting::check(kind, &left, (peer, *key), shared, bytes)
                         .map_err(|broken| format!("at the next meeting: {broken}"))
                 }
                 _ => Ok(()),

@@ -17,6 +17,7 @@ use kdelta_engine::store::{KeyOp, Local, Opened, Options, Store, Write};
 
 use super::model::{Act, Entry, Model, Place};
 use super::probe::Probe;
+use super::tickets::Issued;
 
 /// Why a script could not go on.
 #[derive(Debug)]
@@ -48,6 +49,10 @@ pub(crate) struct Shared {
     pub(crate) peer: Option<(Arc<MemoryDisk>, u8)>,
     /// How stores are set up here.
     pub(crate) segment_bytes: u32,
+    /// Nobody is admitted without a ticket.
+    pub(crate) closed: bool,
+    /// The ticket that was issued last.
+    pub(crate) issued: Option<Issued>,
 }
 
 /// The stage of one script.
@@ -78,8 +83,13 @@ pub(crate) fn open<D: Disk + Clone>(
     let seed = sha256("kdelta/sim/crashes/open", &[&[key], &life.to_le_bytes()]);
     let pair = KeyPair::from_seed([key; 32]);
     let (store, opened) = Store::open(disk, pair, seed, now, options).map_err(Halt::because)?;
-    let config = Config { open: true, agent: "crashes".to_owned(), ..Config::default() };
+    let config = Config { open: true, ..shut() };
     Ok((Node::new(store, config, Rng::new(seed), now), opened))
+}
+
+/// How a node behaves that admits nobody by itself.
+pub(crate) fn shut() -> Config {
+    Config { agent: "crashes".to_owned(), ..Config::default() }
 }
 
 /// The clocks so many milliseconds after the beginning.
@@ -150,7 +160,10 @@ impl Stage {
     pub(crate) fn open(&mut self) -> Done {
         self.lives += 1;
         let (now, segment_bytes) = (self.now(), self.shared.borrow().segment_bytes);
-        let (node, _) = open(self.probe.clone(), SUBJECT_KEY, self.lives, now, segment_bytes)?;
+        let (mut node, _) = open(self.probe.clone(), SUBJECT_KEY, self.lives, now, segment_bytes)?;
+        if self.shared.borrow().closed {
+            node.set_config(shut());
+        }
         self.node = Some(node);
         self.settle(true)
     }
@@ -293,7 +306,10 @@ impl Stage {
     pub(crate) fn start_peer(&mut self, disk: MemoryDisk, key: u8) -> Done {
         let disk = Arc::new(disk);
         let (now, segment_bytes) = (self.now(), self.shared.borrow().segment_bytes);
-        let (node, _) = open(Arc::clone(&disk), key, 1000 + self.lives, now, segment_bytes)?;
+        let (mut node, _) = open(Arc::clone(&disk), key, 1000 + self.lives, now, segment_bytes)?;
+        if self.shared.borrow().closed {
+            node.set_config(shut());
+        }
         self.shared.borrow_mut().peer = Some((Arc::clone(&disk), key));
         self.peer = Some(Peer { node, disk, held: Held::new() });
         Ok(())
@@ -340,6 +356,11 @@ impl Stage {
 
     /// Connects both and lets everything happen that follows.
     pub(crate) fn connect(&mut self) -> Result<LinkId, Halt> {
+        self.connect_as(true)
+    }
+
+    /// Connects both, dialled by the replica under test or by the peer.
+    pub(crate) fn connect_as(&mut self, outgoing: bool) -> Result<LinkId, Halt> {
         self.link += 1;
         let (link, now) = (LinkId(self.link), self.now());
         let (node, peer) = match (&mut self.node, &mut self.peer) {
@@ -347,8 +368,8 @@ impl Stage {
             _ => return Err(Halt("two are needed to connect".to_owned())),
         };
         let (id, far) = (node.store_ref().replica(), peer.node.store_ref().replica());
-        node.handle(now, Input::Connected { link, peer: far, outgoing: true });
-        peer.node.handle(now, Input::Connected { link, peer: id, outgoing: false });
+        node.handle(now, Input::Connected { link, peer: far, outgoing });
+        peer.node.handle(now, Input::Connected { link, peer: id, outgoing: !outgoing });
         self.run()?;
         Ok(link)
     }

@@ -97,6 +97,18 @@ faults! {
         /// The number of the image.
         slot: u32,
     }
+    /// A file has lost what came after its first bytes, as by a careless hand.
+    Cut "cut" {
+        /// Which.
+        file: FileId,
+        /// How many bytes are left.
+        len: u64,
+    }
+    /// A file is not there any more.
+    Gone "gone" {
+        /// Which.
+        file: FileId,
+    }
     /// Reads of a part of a file fail.
     Unreadable "unreadable" {
         /// Where.
@@ -259,6 +271,7 @@ impl Fault {
             Self::Unreadable { .. } | Self::Refuse { op: Op::Read, error: Io, .. } => &[Row::D8],
             Self::Flip { .. } | Self::Zero { .. } => &[Row::D9],
             Self::Garble { .. } | Self::Revert { .. } => &[Row::D9],
+            Self::Cut { .. } | Self::Gone { .. } => &[Row::D9],
             Self::Misdirect { .. } => &[Row::D10],
             Self::Stale { .. } => &[Row::D11],
             Self::LoseSync { .. } => &[Row::D12],

@@ -46,6 +46,8 @@ impl State {
                 Some(image) => self.replace_all(memory, id, &image),
                 None => false,
             },
+            Fault::Cut { file, len } => self.cut(memory, id, *file, Some(*len)).is_some(),
+            Fault::Gone { file } => self.cut(memory, id, *file, None).is_some(),
             media => self.rot(memory, id, media).is_some(),
         };
         if !worked {
@@ -119,6 +121,26 @@ impl State {
             _ => return None,
         };
         self.overlay.add(&mut self.ledger, (id, false), (file, range), alter);
+        Some(())
+    }
+
+    /// Leaves `len` bytes of a file, or no file. None if there are no more anyway.
+    fn cut(
+        &mut self,
+        memory: &MemoryDisk,
+        id: FaultId,
+        file: FileId,
+        len: Option<u64>,
+    ) -> Option<()> {
+        self.settle_swap(memory, file);
+        let whole = memory.part(file, 0..u64::MAX)?;
+        let size = whole.len() as u64;
+        let left = match len {
+            Some(len) if len >= size => return None,
+            Some(len) => Some(whole.get(..usize::try_from(len).ok()?)?.to_vec()),
+            None => None,
+        };
+        self.overlay.swap(&mut self.ledger, (id, false), (file, size), left);
         Some(())
     }
 

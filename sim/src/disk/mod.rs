@@ -17,7 +17,7 @@
 //! | D6 | cache and medium differ | `kill` (the cache stays), `evict` (it does not) |
 //! | D7 | disk full | `space`, `refuse error=full`, `fail-sync error=full` |
 //! | D8 | read errors | `unreadable`, `refuse op=read error=io` |
-//! | D9 | rot | `flip`, `zero`, `garble`, `revert` |
+//! | D9 | rot, files cut short or gone | `flip`, `zero`, `garble`, `revert`, `cut`, `gone` |
 //! | D10 | misdirected write | `misdirect` |
 //! | D11 | stale read | `stale` |
 //! | D12 | lost write: the sync lied | `lose-sync` |

@@ -304,9 +304,9 @@ impl State {
             self.overlay.remove(&mut self.ledger, file);
         }
         if let Some((id, before)) = before {
-            let lost = (id, file, bytes.len() as u64);
+            let lost = (file, bytes.len() as u64);
             match &done {
-                Ok(()) => self.overlay.swap(&mut self.ledger, lost, before),
+                Ok(()) => self.overlay.swap(&mut self.ledger, (id, true), lost, before),
                 Err(_) => self.ledger.over(id),
             }
         }

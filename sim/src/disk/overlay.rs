@@ -78,16 +78,18 @@ impl Overlay {
         pieces.push(Piece { range, hidden, hit, alter });
     }
 
-    /// Notes that at the next loss of power a file is this one again.
+    /// Notes that a file is this one instead of itself, at once, or if it is hidden at the next
+    /// loss of power.
     pub(super) fn swap(
         &mut self,
         ledger: &mut Ledger,
-        (id, file, len): (FaultId, FileId, u64),
+        (id, hidden): (FaultId, bool),
+        (file, len): (FileId, u64),
         content: Option<Vec<u8>>,
     ) {
         self.remove(ledger, file);
         let hit = ledger.strike(id, file, 0..len.max(1));
-        self.files.entry(file).or_default().swap = Some(Swap { content, hidden: true, hit });
+        self.files.entry(file).or_default().swap = Some(Swap { content, hidden, hit });
     }
 
     /// Returns what a file is instead of itself, if readers see another one or none.

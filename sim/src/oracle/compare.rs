@@ -38,6 +38,8 @@ type Outcome = Result<(), Difference>;
 
 /// How long a group without records is.
 const MARK_BYTES: usize = 28;
+/// How long a seal is.
+const SEAL_BYTES: usize = 88;
 
 /// Compares a store with the fold of its image, in every space.
 ///
@@ -50,8 +52,10 @@ pub fn compare<D: Disk + Clone>(image: &Image, store: &mut Store<D>) -> Outcome 
     let written = store.written();
     let (place, offset) = image.end;
     let end = (written.segment, written.offset as usize);
-    // Between segments the end has two names; a mark alone, of 28 bytes, is behind a store's end.
-    if end.0 == place && end.1 != offset && end.1 + MARK_BYTES != offset {
+    // Between segments the end has two names; a mark alone is behind a store's end, and so is a
+    // seal that is not synced.
+    let behind = if image.sealed { SEAL_BYTES } else { MARK_BYTES };
+    if end.0 == place && end.1 != offset && end.1 + behind != offset {
         return differ("the end of the log", &(place, offset), &end);
     }
     if let Some((space, tip)) = image.unvouched(&store.replica()).first() {

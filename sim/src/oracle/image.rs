@@ -47,6 +47,8 @@ pub struct Image {
     pub segments: usize,
     /// Where the last whole group ends: place of its segment, and offset.
     pub end: (u64, usize),
+    /// Whether that is behind a seal.
+    pub sealed: bool,
     /// Whether the newest segment ends in something torn.
     pub torn: bool,
     /// What the dictionaries of the segments so far knew.
@@ -158,7 +160,8 @@ impl<'a> Reader<'a> {
             return Err(fault(id, 0, "damage was found before"));
         }
         let closed = entry.state != State::Begun;
-        let cut = if closed { file.get(..entry.end) } else { Some(file) };
+        let upto = entry.unread.map_or(entry.end, |upto| upto.min(file.len()));
+        let cut = if closed { file.get(..upto) } else { Some(file) };
         let short = fault(id, file.len(), "the segment is shorter than it was");
         let bytes = cut.ok_or(short)?;
         let durable = entry.end.max(self.marked(&entry.name));
@@ -169,7 +172,8 @@ impl<'a> Reader<'a> {
         if !self.follows(&segment.header) {
             return Err(fault(id, 64, "the header names another segment before"));
         }
-        if closed {
+        // Of one that could not be read when it was closed nothing more is known.
+        if closed && entry.unread.is_none() {
             let fits = segment.end == entry.end
                 && segment.sealed == (entry.state == State::Sealed)
                 && (!segment.sealed || file.len() == entry.end)
@@ -180,7 +184,7 @@ impl<'a> Reader<'a> {
             }
         }
         let end = u32::try_from(entry.end).unwrap_or(u32::MAX);
-        let end = entry.former.is_none().then_some(end);
+        let end = (entry.former.is_none() && entry.unread.is_none()).then_some(end);
         self.before = Some((place, end, closed.then_some(entry.former.unwrap_or(entry.sha))));
         Ok((id, segment))
     }
@@ -246,6 +250,7 @@ impl Image {
         let [place, _, _, wall] = segment.header.name;
         self.segments += 1;
         self.end = (place, segment.end);
+        self.sealed = segment.sealed;
         self.torn = segment.torn;
         let mut dictionary = Dictionary::after(std::mem::take(&mut self.before));
         for record in &segment.records {

@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// What the next header calls it, if it was repaired.
     pub(super) former: Option<Hash>,
     pub(super) damaged: bool,
+    /// Where it may end, if it could not be read whole when it was closed.
+    pub(super) unread: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub(super) enum State {
     Begun,
     Sealed,
     Cut,
+}
+
+/// Returns the how-manieth list of segments a file is, if it is a good one.
+pub(crate) fn list_generation(file: &[u8]) -> Option<u64> {
+    Manifest::read(file).ok().map(|list| list.generation)
 }
 
 impl Manifest {
@@ -53,11 +60,12 @@ impl Manifest {
                 _ => return Err("the state of a segment is unknown"),
             };
             let place = |name: &Name| name.first().copied();
-            if flags > 15 || entries.last().is_some_and(|e| place(&e.name) >= place(&name)) {
+            if flags > 31 || entries.last().is_some_and(|e| place(&e.name) >= place(&name)) {
                 return Err("the manifest is not canonical");
             }
+            let unread = if flags & 16 > 0 { Some(bytes.u32()? as usize) } else { None };
             let (end, damaged) = (end as usize, flags & 8 > 0);
-            entries.push(Entry { name, state, end, records, sha, former, damaged });
+            entries.push(Entry { name, state, end, records, sha, former, damaged, unread });
         }
         bytes.end()?;
         Ok(Self { store, generation, before, entries })

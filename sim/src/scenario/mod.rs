@@ -44,6 +44,9 @@ pub struct Options {
     pub replicas: usize,
     /// Seats that stay empty: a scenario with somebody left out.
     pub absent: Vec<usize>,
+    /// Seats whose replicas do not share the space from the beginning. If there are any nobody is
+    /// open, and they come in by tickets or not at all.
+    pub strangers: Vec<usize>,
     /// Who knows whose address.
     pub topology: Topology,
     /// At how many bytes a segment is sealed.
@@ -114,6 +117,20 @@ pub enum Action {
         seat: usize,
         /// Whom.
         with: usize,
+    },
+    /// A user of one replica gives a stranger a ticket, who takes it.
+    Ticket {
+        /// Whose it is.
+        from: usize,
+        /// Who takes it.
+        to: usize,
+        /// Which.
+        kind: TicketKind,
+    },
+    /// An operator verifies a replica, and repairs it from its peers until it is whole.
+    Repair {
+        /// Which.
+        seat: usize,
     },
     /// The power of a replica fails, or its process is killed; it comes back later.
     Crash {
@@ -226,6 +243,38 @@ pub enum Action {
     },
 }
 
+/// What is the matter with a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TicketKind {
+    /// Nothing: it is new, and lets one in.
+    Good,
+    /// It is the last good one of that replica, and somebody else has it too.
+    Again,
+    /// Its time is over.
+    Expired,
+    /// Nobody issued it.
+    Forged,
+}
+
+impl TicketKind {
+    /// All, each with its name.
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Good, "good"),
+        (Self::Again, "again"),
+        (Self::Expired, "expired"),
+        (Self::Forged, "forged"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(kind, _)| *kind == self).map_or("good", |(_, name)| name)
+    }
+
+    fn named(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|(_, known)| *known == name);
+        known.map(|(kind, _)| kind).ok_or_else(|| format!("no ticket is called `{name}`"))
+    }
+}
+
 /// What a user asks for on one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkOp {
@@ -270,6 +319,9 @@ pub enum DiskFault {
     Glitch(u64),
     /// A part of the newest segment rots, drawn from that number. The last good copy is spared.
     Newest(u64),
+    /// The replica is stopped in order, and away for so many milliseconds; meanwhile a file of its
+    /// disk loses its tail or is gone, drawn from the first number. The last good copy is spared.
+    Lost(u64, u64),
     /// This very fault, whatever it hits.
     Media(Fault),
 }
@@ -285,6 +337,7 @@ impl Action {
             | Self::Save { seat }
             | Self::Restore { seat }
             | Self::Wipe { seat }
+            | Self::Repair { seat }
             | Self::Disk { seat, .. }
             | Self::Pause { seat, .. }
             | Self::Jump { seat, .. }
@@ -293,6 +346,7 @@ impl Action {
             Self::Hostile { to, seats, .. } => [&[*to], seats.as_slice()].concat(),
             Self::OneWay { from, to, .. } | Self::Clog { from, to, .. } => vec![*from, *to],
             Self::Sync { seat, with } => vec![*seat, *with],
+            Self::Ticket { from, to, .. } => vec![*from, *to],
             Self::Reset { a, b } => vec![*a, *b],
             Self::Part { .. } => Vec::new(),
         }
@@ -300,7 +354,9 @@ impl Action {
 
     /// Tells whether this is something that goes wrong, rather than something that a user asks.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Act { .. } | Self::Sync { .. })
+        use Action::{Act, Repair, Sync, Ticket, Write};
+        let asked = matches!(self, Write { .. } | Act { .. } | Sync { .. } | Repair { .. });
+        !asked && !matches!(self, Ticket { .. })
     }
 }
 

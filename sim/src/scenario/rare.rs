@@ -5,15 +5,17 @@
 //! users and peers do in good faith and seldom. Trouble is not made longer where links break QUIC's
 //! promises: what is repeated there is answered on and on.
 
-use super::{Action, DiskFault, Options, Scenario, Step, WorkOp};
+use kdelta_engine::log::{CrashMode, FileId, FileKind};
+
+use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, WorkOp};
 use crate::byzantine::Attack;
-use crate::disk::Row;
+use crate::disk::{Fault, Row, Times};
 use crate::draw::{Draws, Source, Stream};
 
 /// A rare class, and in one of how many scenarios it is.
 type Class = (u64, fn(&mut Scenario, &mut Source));
 
-const CLASSES: [Class; 10] = [
+const CLASSES: [Class; 14] = [
     (3, ties),
     (8, many_elements),
     (2, syncs),
@@ -24,6 +26,10 @@ const CLASSES: [Class; 10] = [
     (50, crowd),
     (50, greed),
     (6, rot),
+    (6, lost_files),
+    (3, repairs),
+    (2, strangers),
+    (12, bad_indexes),
 ];
 
 impl Scenario {
@@ -224,6 +230,90 @@ fn greed(scenario: &mut Scenario, source: &mut Source) {
     let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
     let (attack, seats) = (Attack::Greedy, vec![seat]);
     scenario.put(at_ms, Action::Hostile { to: 0, attack, ms: 2_500, seats });
+}
+
+/// Replicas are stopped, and miss files when they come back, or the ends of them.
+fn lost_files(scenario: &mut Scenario, source: &mut Source) {
+    for _ in 0..source.skewed(3) {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let fault = DiskFault::Lost(source.below(1 << 32), source.skewed(3_000));
+        scenario.put(at_ms, Action::Disk { seat, fault });
+    }
+}
+
+/// An operator does not wait until the trouble is over, and repairs what may be damaged at once.
+fn repairs(scenario: &mut Scenario, source: &mut Source) {
+    let bad = scenario.steps.iter().filter_map(|step| match step.action {
+        Action::Disk { seat, fault: DiskFault::Drawn(..) | DiskFault::Newest(_) } => {
+            Some((step.at_ms, seat))
+        }
+        Action::Disk { seat, fault: DiskFault::Lost(_, ms) } => Some((step.at_ms + ms, seat)),
+        _ => None,
+    });
+    for (at_ms, seat) in bad.collect::<Vec<_>>() {
+        scenario.put(at_ms + source.skewed(2_000), Action::Repair { seat });
+    }
+}
+
+/// Who comes back after a while is served while more is written, by somebody whose indexes cannot
+/// be read for some reads.
+fn bad_indexes(scenario: &mut Scenario, source: &mut Source) {
+    let replicas = scenario.options.replicas;
+    let by = source.index(replicas);
+    let away = (by + 1 + source.index(replicas - 1)) % replicas;
+    let back_ms = 2_000 + source.below(3_000);
+    scenario.put(0, Action::Stop { seat: away, away_ms: back_ms });
+    for n in 0..60 + source.below(60) {
+        let bytes = 200 + small(source, 1_000);
+        scenario.write(50 + n * 60, by, WorkOp::Bytes(small(source, 9), bytes));
+    }
+    for number in 1..8 {
+        let (file, times) =
+            (FileId::new(FileKind::Sidecar, number), Times::Count(1 + small(source, 4)));
+        let fault = Fault::Unreadable { file, range: 0..1 << 20, times };
+        let at_ms = back_ms + source.below(400);
+        scenario.put(at_ms, Action::Disk { seat: by, fault: DiskFault::Media(fault) });
+    }
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(back_ms + 4_000);
+}
+
+/// Some come in by tickets, and some have none that is good. Disks are not set back or copied here,
+/// nor do they rot: what was used up may be used again then, in good faith.
+fn strangers(scenario: &mut Scenario, source: &mut Source) {
+    let sets_back = |step: &Step| match step.action {
+        Action::Copy { .. } | Action::Restore { .. } | Action::Wipe { .. } => true,
+        Action::Hostile { .. } => true,
+        Action::Disk { fault: DiskFault::Drawn(row, _), .. } => row != Row::D17,
+        Action::Disk { fault: DiskFault::Newest(_) | DiskFault::Lost(..), .. } => true,
+        _ => false,
+    };
+    if scenario.steps.iter().any(sets_back) {
+        return;
+    }
+    let members = scenario.options.replicas;
+    let outside = members..members + 1 + source.index(2);
+    scenario.options.replicas = outside.end;
+    scenario.options.strangers = outside.clone().collect();
+    for to in outside.clone() {
+        for _ in 0..source.skewed(4) {
+            use TicketKind::{Again, Expired, Forged, Good};
+            let (from, at_ms) = (source.index(members), scenario.moment(source));
+            let kind = [Good, Good, Again, Again, Expired, Forged];
+            let kind = kind.get(source.index(kind.len())).copied().unwrap_or(Good);
+            scenario.put(at_ms, Action::Ticket { from, to, kind });
+            // The power fails where it is issued, used or taken.
+            if source.below(2) == 0 {
+                let seat = if source.below(2) == 0 { from } else { to };
+                let mode = CrashMode::ALL.get(source.index(CrashMode::ALL.len())).copied();
+                let mode = mode.unwrap_or(CrashMode::LoseAll);
+                let fault = DiskFault::PowerOff(source.below(8), mode, source.skewed(3_000));
+                let before_ms = at_ms.saturating_sub(source.below(2));
+                scenario.put(before_ms, Action::Disk { seat, fault });
+            }
+            let at_ms = at_ms + source.skewed(2_000);
+            scenario.write(at_ms, to, WorkOp::Count(small(source, 3), 1));
+        }
+    }
 }
 
 #[cfg(test)]

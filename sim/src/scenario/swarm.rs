@@ -129,6 +129,7 @@ fn options(swarm: &mut Source, calm: bool) -> Options {
     Options {
         replicas: 2 + swarm.index(5),
         absent: Vec::new(),
+        strangers: Vec::new(),
         topology: topologies.get(swarm.index(4)).copied().unwrap_or(Topology::Mesh),
         segment_bytes: 4096 << swarm.below(5),
         memory_bytes: (256 << 10) << swarm.below(6),

@@ -16,7 +16,10 @@ use std::str::{FromStr, SplitWhitespace};
 
 use kdelta_engine::log::CrashMode;
 
-use super::{Action, DiskFault, LinkOptions, Options, SEATS_MAX, Scenario, Step, Topology, WorkOp};
+use super::{
+    Action, DiskFault, LinkOptions, Options, SEATS_MAX, Scenario, Step, TicketKind, Topology,
+    WorkOp,
+};
 use crate::disk::Row;
 
 /// Why a text is no scenario.
@@ -41,6 +44,7 @@ impl Default for Options {
         Self {
             replicas: 3,
             absent: Vec::new(),
+            strangers: Vec::new(),
             topology: Topology::Mesh,
             segment_bytes: 64 << 10,
             memory_bytes: 4 << 20,
@@ -62,10 +66,13 @@ impl Default for Options {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { replicas, absent, topology, segment_bytes, memory_bytes, .. } = &self.options;
-        let Options { places, sync_us, link, trouble_ms, .. } = &self.options;
+        let Options { places, sync_us, link, trouble_ms, strangers, .. } = &self.options;
         writeln!(f, "{MAGIC}\nseed {}\nreplicas {replicas}", self.seed)?;
         for seat in absent {
             writeln!(f, "absent {seat}")?;
+        }
+        for seat in strangers {
+            writeln!(f, "stranger {seat}")?;
         }
         writeln!(f, "topology {}", topology.name())?;
         writeln!(f, "segment-bytes {segment_bytes}\nmemory-bytes {memory_bytes}")?;
@@ -120,6 +127,10 @@ impl Scenario {
             }
             "absent" => {
                 absent.push(words.seat()?);
+                return words.end();
+            }
+            "stranger" => {
+                self.options.strangers.push(words.seat()?);
                 return words.end();
             }
             "topology" => {
@@ -186,6 +197,8 @@ impl fmt::Display for Action {
             }
             Self::Act { seat, number } => write!(f, "act {seat} {number}"),
             Self::Sync { seat, with } => write!(f, "sync {seat} {with}"),
+            Self::Ticket { from, to, kind } => write!(f, "ticket {from} {to} {}", kind.name()),
+            Self::Repair { seat } => write!(f, "repair {seat}"),
             Self::Crash { seat, mode, away_ms } => {
                 write!(f, "crash {seat} {} {away_ms}", mode_name(*mode))
             }
@@ -242,6 +255,7 @@ impl fmt::Display for DiskFault {
             }
             Self::Glitch(number) => write!(f, "glitch {number}"),
             Self::Newest(number) => write!(f, "newest {number}"),
+            Self::Lost(number, ms) => write!(f, "lost {number} {ms}"),
             Self::Drawn(row, number) => write!(f, "drawn {row:?} {number}"),
             Self::Media(fault) => write!(f, "media {fault}"),
         }
@@ -316,6 +330,11 @@ impl<'a> Words<'a> {
             }
             "act" => Action::Act { seat: self.seat()?, number: self.number()? },
             "sync" => Action::Sync { seat: self.seat()?, with: self.seat()? },
+            "ticket" => {
+                let (from, to) = (self.seat()?, self.seat()?);
+                Action::Ticket { from, to, kind: TicketKind::named(self.word()?)? }
+            }
+            "repair" => Action::Repair { seat: self.seat()? },
             "crash" => {
                 let (seat, mode) = (self.seat()?, mode_named(self.word()?)?);
                 Action::Crash { seat, mode, away_ms: self.number()? }
@@ -377,6 +396,7 @@ impl<'a> Words<'a> {
             }
             "glitch" => DiskFault::Glitch(self.number()?),
             "newest" => DiskFault::Newest(self.number()?),
+            "lost" => DiskFault::Lost(self.number()?, self.number()?),
             "drawn" => DiskFault::Drawn(row_named(self.word()?)?, self.number()?),
             "media" => {
                 let words: Vec<&str> = self.0.by_ref().collect();
@@ -409,7 +429,12 @@ mod tests {
             at 7 disk 1 drawn D9 12\n\
             at 8 disk 1 glitch 5\n\
             at 8 disk 1 newest 6\n\
-            at 9 sync 1 0\n";
+            at 8 disk 1 lost 7 500\n\
+            at 8 disk 1 media cut file=log/0000000000000001.seg len=900\n\
+            at 8 disk 1 media gone file=log/manifest-0\n\
+            at 9 sync 1 0\n\
+            at 9 ticket 1 0 forged\n\
+            at 9 repair 1\n";
         let scenario = Scenario::parse(&format!("{MAGIC}\n{lines}")).unwrap();
         assert!(scenario.to_string().ends_with(lines), "{scenario}");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kdelta_engine::base::{Hlc, Key, Rng};
 use kdelta_engine::crdt::{Json, Op};
-use kdelta_engine::log::{CrashMode, Faults};
+use kdelta_engine::log::{CrashMode, Disk, Faults, FileId, FileKind};
 use kdelta_engine::store::{KeyOp, Write, WriteError};
 
 use super::guests::News;
@@ -14,6 +14,7 @@ use super::{Event, NS_PER_MS, SeatDisk, World};
 use crate::check::Broken;
 use crate::disk::{Fault, FaultId, Row, SimDisk};
 use crate::draw::Stream;
+use crate::oracle;
 use crate::scenario::{Action, DiskFault, WorkOp};
 use crate::trace::{Short, What};
 
@@ -26,6 +27,8 @@ impl World {
         match action {
             Action::Write { seat, ops } => self.write(seat, &ops),
             Action::Sync { seat, with } => self.ask_to_sync(seat, with),
+            Action::Ticket { from, to, kind } => self.give_ticket(from, to, kind),
+            Action::Repair { seat } => self.have_repaired(seat),
             Action::Act { seat, number } => self.hear(seat, News::Act(number)),
             Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
             Action::Stop { seat, away_ms } => self.stop(seat, away_ms),
@@ -62,7 +65,8 @@ impl World {
 
     pub(crate) fn write(&mut self, at: usize, ops: &[WorkOp]) {
         let (now, space) = (self.now(at), self.space);
-        let Some(seat) = self.seats.get_mut(at) else { return };
+        let outside = self.is_outside(at);
+        let Some(seat) = self.seats.get_mut(at).filter(|_| !outside) else { return };
         if seat.paused_until_ns > self.now_ns {
             return;
         }
@@ -182,6 +186,7 @@ impl World {
                 | DiskFault::Media(..)
                 | DiskFault::Glitch(_)
                 | DiskFault::Newest(_)
+                | DiskFault::Lost(..)
         );
         seat.disk_faults |= !drawn;
         let mut used = 0;
@@ -227,6 +232,7 @@ impl World {
                 }
                 return;
             }
+            DiskFault::Lost(number, away_ms) => return self.lose_files(at, *number, *away_ms),
             DiskFault::Media(fault) => {
                 self.inject(at, fault.clone());
                 return;
@@ -245,6 +251,17 @@ impl World {
         // What rots later may rot to what is here now.
         if let Some(seat) = self.seats.get(at) {
             seat.disk.inject(Fault::Save { slot: 0 });
+        }
+    }
+
+    /// Stops a replica whose disk loses files meanwhile.
+    fn lose_files(&mut self, at: usize, number: u64, away_ms: u64) {
+        let Some((fault, with_its_list)) = self.draw_loss(at, number) else { return };
+        self.stop(at, away_ms);
+        self.inject(at, fault);
+        let disk = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)).filter(|_| with_its_list);
+        if let Some(file) = disk.and_then(|disk| newest_list(&disk)) {
+            self.inject(at, Fault::Gone { file });
         }
     }
 
@@ -294,6 +311,7 @@ impl World {
             if away && !self.options.absent.contains(&at) {
                 self.start(at);
             }
+            self.take_tickets(at);
         }
         // Copies dial nobody of their own key: their user brings them together.
         for a in 0..self.seats.len() {
@@ -305,6 +323,13 @@ impl World {
             }
         }
     }
+}
+
+/// Returns the file of the newest list of segments.
+fn newest_list(disk: &SimDisk) -> Option<FileId> {
+    let lists = disk.memory().files(FileKind::Manifest).ok()?.into_iter();
+    let read = |file| Some((oracle::list_generation(&disk.memory().content(file)?)?, file));
+    lists.filter_map(read).max().map(|(_, file)| file)
 }
 
 /// Copies a disk as it is found after a power cut: its good bytes, and none of its faults.

@@ -24,6 +24,9 @@ impl World {
     /// A user asks a seat to sync with another one.
     pub(super) fn ask_to_sync(&mut self, at: usize, with: usize) {
         let (now, life) = (self.now(at), self.seats.get(with).map_or(0, |seat| seat.life));
+        if self.is_outside(at) || self.is_outside(with) {
+            return;
+        }
         let other = self.seats.get(with).filter(|seat| seat.enemy.is_none() && seat.node.is_some());
         let Some(peer) = other.map(|seat| seat.replica()) else { return };
         let Some(seat) = self.seats.get_mut(at) else { return };
@@ -43,7 +46,9 @@ impl World {
         let text = if report.in_sync { "is in sync" } else { "is not in sync" };
         self.note(Some(at), What::Note { text: format!("{text} with {with}").into() });
         let same = self.seats.get(with).is_some_and(|seat| seat.life == life);
-        if !report.in_sync {
+        // Of those who share a key any may have answered.
+        let shared = self.shares_its_key(with);
+        if !report.in_sync || shared {
             return;
         }
         let tips = self.openings_between(at, with);
@@ -53,6 +58,12 @@ impl World {
             }
             self.hold_to_it(side, at, &tips);
         }
+    }
+
+    /// Tells whether a copy of a seat's disk runs, or ran, at another one.
+    fn shares_its_key(&self, at: usize) -> bool {
+        let Some(key) = self.seats.get(at).map(|seat| seat.key) else { return false };
+        self.seats.iter().filter(|seat| seat.key == key).count() > 1
     }
 
     /// Checks that a seat holds what it is said to hold, and remembers that.

@@ -92,6 +92,30 @@ impl World {
         (0..TRIES_A_DRAW).find_map(|_| Fault::draw(&disk, &mut rng, &[Row::D9], &mut spare))
     }
 
+    /// Draws a segment that loses its tail or is gone while its replica is stopped, be it the
+    /// newest; tells whether the newest list of segments is gone with it. None if none may be hit.
+    pub(super) fn draw_loss(&self, at: usize, number: u64) -> Option<(Fault, bool)> {
+        let mut source = self.draws.of(Stream::Fault, 5 << 60 | number);
+        let seat = self.seats.get(at)?;
+        let memory = seat.disk.memory();
+        let segments = memory.files(FileKind::Segment).ok()?;
+        let newest = *segments.last()?;
+        let any = *segments.get(source.index(segments.len()))?;
+        let file = if source.below(3) == 0 { newest } else { any };
+        let content = memory.content(file)?;
+        let Outline { place, sealed, .. } = outline(&content)?;
+        // A replica whose disk refuses does not end in order, and its newest segment unmarked.
+        let ends_well = sealed || !seat.disk_faults;
+        if is_sick(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
+            return None;
+        }
+        let used = content.iter().rposition(|byte| *byte != 0)? as u64;
+        if source.below(2) == 0 {
+            return Some((Fault::Cut { file, len: source.below(used) }, false));
+        }
+        Some((Fault::Gone { file }, file == newest && source.below(2) == 0))
+    }
+
     /// Tells whether these bytes may go bad: no last copy is lost by it.
     fn may_go_bad(&self, at: usize, file: FileId, range: Range<u64>) -> bool {
         let Some(seat) = self.seats.get(at) else { return false };
@@ -233,9 +257,19 @@ impl World {
         // A copy of what was damaged is damaged too.
         let any = self.seats.iter().any(|seat| hit(&seat.disk));
         let Some(seat) = self.seats.get_mut(at) else { return };
-        if any && seat.enemy.is_none() && !self.options.absent.contains(&at) {
+        let begun = seat.repair != Repair::Whole;
+        if any && !begun && seat.enemy.is_none() && !self.options.absent.contains(&at) {
             seat.repair = Repair::Due;
             self.verify_later(at);
+        }
+    }
+
+    /// An operator looks after a seat.
+    pub(super) fn have_repaired(&mut self, at: usize) {
+        let awake = self.seats.get_mut(at).filter(|seat| seat.node.is_some());
+        if let Some(seat) = awake.filter(|seat| seat.repair == Repair::Whole) {
+            seat.repair = Repair::Due;
+            self.verify(at);
         }
     }
 
@@ -307,23 +341,26 @@ impl World {
         Ok(format!("is damaged: {}", what.join(", ")))
     }
 
-    /// Whom a damaged seat asks: everybody else who is awake.
+    /// Whom a damaged seat asks: everybody else who is awake and shares the space, its copies too.
     fn repairers(&self, at: usize) -> Vec<kdelta_engine::base::ReplicaId> {
-        let own = self.seats.get(at).map(|seat| seat.replica());
-        let awake = self.seats.iter().filter(|seat| seat.node.is_some());
-        let others: BTreeSet<_> = awake.map(|seat| seat.replica()).collect();
-        others.into_iter().filter(|other| Some(*other) != own).collect()
+        let members = self.members().into_iter().filter(|other| *other != at);
+        let others = members.filter_map(|other| self.seats.get(other)).map(|seat| seat.replica());
+        others.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// A request to a peer was answered.
     pub(super) fn job_done(&mut self, at: usize, job: JobId, report: &Report) {
         let Some(seat) = self.seats.get_mut(at) else { return };
         let Repair::Asked { jobs, in_sync } = &mut seat.repair else { return };
-        if jobs.remove(&job) {
-            *in_sync |= report.in_sync;
-            if jobs.is_empty() {
-                self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
-            }
+        if !jobs.remove(&job) {
+            return;
+        }
+        *in_sync |= report.in_sync;
+        if jobs.is_empty() {
+            self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
+        }
+        if let Some(problem) = &report.problem {
+            self.note(Some(at), What::Note { text: format!("is not helped: {problem:?}").into() });
         }
     }
 

@@ -14,6 +14,7 @@ mod hostile;
 mod links;
 mod media;
 mod seat;
+mod strangers;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -36,6 +37,7 @@ use guests::{Guests, News};
 use links::{Barrier, Links};
 pub(crate) use media::Repair;
 pub(crate) use seat::Seat;
+use strangers::Given;
 
 /// The disk of a seat.
 pub type SeatDisk = Arc<SimDisk>;
@@ -63,6 +65,7 @@ pub struct World {
     /// What is sent, while somebody listens.
     heard: Option<Heard>,
     guests: Guests,
+    tickets: Vec<Given>,
 }
 
 /// What is still to happen.
@@ -156,6 +159,7 @@ impl World {
             heard: None,
             mangles: scenario.options.link.mangle_ppm > 0,
             guests: Guests::default(),
+            tickets: Vec::new(),
         };
         for step in &scenario.steps {
             world.queue.put(step.at_ms * NS_PER_MS, Event::Step(Box::new(step.clone())));

@@ -17,7 +17,7 @@ use super::guests::News;
 use super::hostile::Enemy;
 use super::links::address_of;
 use super::media::Repair;
-use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World};
+use super::{Event, NS_PER_MS, SeatDisk, SeatNode, World, strangers};
 use crate::check::{Broken, facts};
 use crate::disk::{FaultId, SimDisk};
 use crate::draw::{Source, Stream};
@@ -76,6 +76,8 @@ pub(crate) struct Seat {
     pub(super) lied: bool,
     /// How often a repair fell short.
     pub(super) tries: u32,
+    /// Whether a stranger has something of the space.
+    pub(super) inside: bool,
     /// The hostile peer that sits here in a replica's place.
     pub(crate) enemy: Option<Box<Enemy>>,
 }
@@ -122,6 +124,7 @@ impl Seat {
             glitches: Vec::new(),
             lied: false,
             tries: 0,
+            inside: false,
             enemy: None,
         }
     }
@@ -204,6 +207,12 @@ impl World {
             self.space = made.map_err(|error| Broken::new("a space is made", error.to_string()))?;
         }
         for seat in self.awake() {
+            if self.is_outside(seat)
+                && let Some(store) = self.store(seat)
+            {
+                let made = store.create_space(now, strangers::NAME);
+                made.map_err(|error| Broken::new("a space is made", error.to_string()))?;
+            }
             self.settle_in(seat);
             self.input(seat, Input::Tick);
         }
@@ -223,6 +232,12 @@ impl World {
         let (space, peers) = (self.space, self.peers_of(at));
         if space == SpaceId::default() {
             return;
+        }
+        if self.options.strangers.contains(&at) {
+            return self.take_tickets(at);
+        }
+        if !self.options.strangers.is_empty() {
+            self.admit_members(at);
         }
         let Some(store) = self.store(at) else { return };
         if !store.has_space(&space) {
@@ -263,6 +278,7 @@ impl World {
         let others = (0..count).filter(|other| *other != at && knows(*other));
         let others = others.filter_map(|other| Some((self.seats.get(other)?, address_of(other))));
         let others = others.filter(|(seat, _)| seat.enemy.is_none());
+        let others = others.filter(|(seat, _)| !self.options.strangers.contains(&seat.key));
         let others = others.map(|(seat, address)| (seat.replica(), address));
         others.filter(|(replica, _)| Some(*replica) != own).collect()
     }
@@ -282,7 +298,8 @@ impl World {
         match opened {
             Ok(store) => {
                 let agent = "kdelta-sim".to_owned();
-                let config = Config { open: true, keep_connected: true, agent };
+                let open = self.options.strangers.is_empty();
+                let config = Config { open, keep_connected: true, agent };
                 seat.disk.recovered();
                 seat.node = Some(Node::new(store, config, draws.rng(), now));
                 seat.tick_ns = u64::MAX;

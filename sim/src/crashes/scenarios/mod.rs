@@ -5,6 +5,7 @@
 mod disks;
 mod lives;
 mod peers;
+mod tickets;
 mod writes;
 
 use super::stage::{Done, Stage};
@@ -22,6 +23,8 @@ pub(crate) enum Kind {
     SetBack,
     /// The replica was copied: its log has two branches.
     Forked,
+    /// Nobody is open: who meets must be admitted, by a ticket.
+    Closed,
 }
 
 /// One script.
@@ -67,4 +70,6 @@ pub(crate) static SCENARIOS: &[Scenario] = &[
     tiny("repair", Kind::Rotten, peers::repair),
     tiny("set-back", Kind::SetBack, peers::set_back),
     tiny("fork", Kind::Forked, peers::fork),
+    tiny("ticket-taken", Kind::Closed, tickets::ticket_taken),
+    tiny("ticket-issued", Kind::Closed, tickets::ticket_issued),
 ];

@@ -210,6 +210,6 @@ impl Active {
 
     /// How the manifest names this segment.
     pub(super) fn entry(&self, state: State, end: u32, records: u64, sha: Hash) -> Entry {
-        Entry { id: self.id, state, end, records, sha, former: None, damaged: false }
+        Entry { id: self.id, state, end, records, sha, former: None, damaged: false, unread: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Position;
 use super::disk::{DiskError, FileId};
+use super::segment::HEADER_BYTES;
 
 /// Bytes of a truth file that are not what was once durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub struct Damage {
     pub len: u64,
     /// What is wrong with them.
     pub kind: DamageKind,
+}
+
+impl Damage {
+    /// Tells whether it concerns nothing but the header of a segment, without which all records
+    /// can be read.
+    pub fn is_of_header(&self) -> bool {
+        self.segment > 0 && (self.offset, self.len) == (0, u64::from(HEADER_BYTES))
+    }
 }
 
 /// What is wrong with damaged bytes.

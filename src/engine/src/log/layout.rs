@@ -45,6 +45,19 @@ pub(super) struct Candidate {
     pub(super) listed: bool,
 }
 
+impl Candidate {
+    /// A closed segment that is judged anew.
+    pub(super) fn closed<D: Disk>(disk: &D, entry: &Entry, store: &[u8; 16]) -> Self {
+        let header = match read_header(disk, entry.id.file_id()) {
+            Ok(Ok(header)) if header.id == entry.id && header.store == *store => None,
+            Ok(_) => Some(DamageKind::Header),
+            Err(_) => Some(DamageKind::Unreadable),
+        };
+        let known = Known::closed(entry, store);
+        Self { known, previous: Predecessor::default(), header, listed: true }
+    }
+}
+
 /// Tells whether manifest or mark are damaged on disk, or missing.
 pub(super) fn lists_are_damaged<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<bool, OpenError> {
     let mut damage = Vec::new();
@@ -126,7 +139,7 @@ impl Layout {
                 self.strays.push(file);
                 continue;
             }
-            let known = Known { id, seed: id.seed(store), mark, end: None };
+            let known = Known { id, seed: id.seed(store), mark, end: None, upto: u32::MAX };
             let listed = listed.is_some();
             self.newest.push(Candidate { known, previous, header, listed });
         }
@@ -205,6 +218,7 @@ impl Layout {
                     sha,
                     former: None,
                     damaged: false,
+                    unread: None,
                 });
             }
         }
@@ -216,7 +230,7 @@ pub(super) fn check_length<D: Disk>(disk: &D, entry: &Entry) -> (Option<Damage>,
     let file = entry.id.file_id();
     let end = u64::from(entry.end);
     let (offset, kind) = match disk.len(file) {
-        Ok(len) if len >= end => return (None, len - end),
+        Ok(len) if len >= end => return (None, len.saturating_sub(u64::from(entry.kept()))),
         Ok(len) => (len, DamageKind::Missing),
         Err(error) if error.kind == DiskErrorKind::NotFound => (0, DamageKind::Missing),
         Err(_) => (0, DamageKind::Unreadable),

@@ -17,6 +17,7 @@ const ENTRY_BYTES_MIN: usize = 77;
 /// Flags beside the state of an entry.
 const FORMER: u8 = 4;
 const DAMAGED: u8 = 8;
+const UNREAD: u8 = 16;
 
 /// What became of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub(super) struct Entry {
     pub(super) former: Option<Hash>,
     /// Damage was found in it when it was closed.
     pub(super) damaged: bool,
+    /// Part of it could not be read when it was closed: it is judged anew at each opening until it
+    /// can be, and may turn out to end anywhere from its end to here.
+    pub(super) unread: Option<u32>,
 }
 
 /// The list of segments, in order of their places.
@@ -95,7 +99,12 @@ impl Entry {
     /// Returns what the header of the next segment says of this one, repaired or not.
     pub(super) fn as_predecessor(&self) -> Predecessor {
         let sha = self.former.unwrap_or(self.sha);
-        Predecessor { place: self.id.place, end: self.end, sha }
+        Predecessor { place: self.id.place, end: self.kept(), sha }
+    }
+
+    /// Returns where what the file must keep ends.
+    pub(super) fn kept(&self) -> u32 {
+        self.unread.unwrap_or(self.end)
     }
 }
 
@@ -158,11 +167,15 @@ impl Manifest {
             };
             let former = if entry.former.is_some() { FORMER } else { 0 };
             let damaged = if entry.damaged { DAMAGED } else { 0 };
-            out.put_u8(state | former | damaged);
+            let unread = if entry.unread.is_some() { UNREAD } else { 0 };
+            out.put_u8(state | former | damaged | unread);
             out.put_u32(entry.end);
             out.put_u64(entry.records);
             out.put(&entry.sha);
             out.put(entry.former.as_ref().map_or(&[][..], |hash| hash));
+            if let Some(upto) = entry.unread {
+                out.put_u32(upto);
+            }
         }
         put_hash(&mut out);
         out
@@ -183,15 +196,18 @@ impl Manifest {
                 _ => return Err(LoadError::Damaged),
             };
             let (end, records, sha) = (r.u32()?, r.u64()?, r.hash()?);
-            if byte & !(3 | FORMER | DAMAGED) != 0 {
+            if byte & !(3 | FORMER | DAMAGED | UNREAD) != 0 {
                 return Err(LoadError::Damaged);
             }
             let former = if byte & FORMER > 0 { Some(r.hash()?) } else { None };
             let damaged = byte & DAMAGED > 0;
-            if entries.last().map_or(0, |last| last.id.place) >= id.place {
+            let unread = if byte & UNREAD > 0 { Some(r.u32()?) } else { None };
+            let follows = entries.last().map_or(0, |last| last.id.place) < id.place;
+            let judged = state != State::Begun || unread.is_none();
+            if !follows || !judged || unread.is_some_and(|upto| upto < end) {
                 return Err(LoadError::Damaged);
             }
-            entries.push(Entry { id, state, end, records, sha, former, damaged });
+            entries.push(Entry { id, state, end, records, sha, former, damaged, unread });
         }
         r.finish()?;
         Ok(Self { generation, previous, own: sha256("", &[bytes]), entries })
@@ -305,7 +321,8 @@ mod tests {
     fn entry(place: u64, state: State) -> Entry {
         let id = SegmentId { place, file: place + 7, salt: 5, base: WallTime(8) };
         let former = (place == 2).then_some([8; 32]);
-        Entry { id, state, end: 900, records: 4, sha: [6; 32], former, damaged: place == 1 }
+        let (damaged, unread) = (place == 1, (place == 2).then_some(1700));
+        Entry { id, state, end: 900, records: 4, sha: [6; 32], former, damaged, unread }
     }
 
     fn sample() -> Manifest {

@@ -97,6 +97,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Returns up to where bytes that cannot be judged yet follow a closed segment's end.
+    pub(super) fn unread(&self, place: u64) -> Option<u32> {
+        self.manifest.entry(place)?.unread
+    }
+
     /// Starts reading a segment.
     pub(super) fn walk(&self, place: u64) -> Option<Walk<'_, D>> {
         let (id, end, memory) = self.source(place)?;

@@ -3,8 +3,10 @@
 //! A torn tail lies above every known mark. Its bytes go to quarantine, and its segment ends where
 //! the last good group does. What a killed process wrote but did not sync is written again and
 //! synced before it counts, for the system's cache proves nothing. Damage below a mark is named and
-//! stays as it is; the segment takes no more records. Each step can be cut short by another crash
-//! and is then made again: the manifest first, the quarantined copy next, the cut last.
+//! stays as it is; the segment takes no more records. What cannot be read is neither: its segment
+//! is closed as well. Both are judged anew at each opening. Each step can be cut short
+//! by another crash and is then made again: the manifest first, the quarantined copy next, the cut
+//! last.
 
 use std::collections::VecDeque;
 
@@ -105,10 +107,16 @@ impl Surveyed {
         })
     }
 
+    /// Tells whether part of it could not be read.
+    fn is_unread(&self) -> bool {
+        self.survey.is_unread() || self.candidate.header == Some(DamageKind::Unreadable)
+    }
+
     fn entry<D: Disk>(&self, disk: &D) -> Entry {
         let id = self.candidate.known.id;
         let end = self.survey.end;
         let sealed = self.survey.seal.is_some() && self.survey.damage.is_empty();
+        let unread = self.is_unread().then_some(self.survey.unread_to);
         Entry {
             id,
             state: if sealed { State::Sealed } else { State::Cut },
@@ -116,7 +124,8 @@ impl Surveyed {
             records: self.survey.records,
             sha: survey::hash_file(disk, id.file_id(), end).unwrap_or_default(),
             former: None,
-            damaged: self.damage().next().is_some(),
+            damaged: self.damage().any(|damage| damage.kind != DamageKind::Unreadable),
+            unread,
         }
     }
 
@@ -162,6 +171,7 @@ pub(super) fn open<D: Disk>(
         mark: layout.mark,
         disk,
     };
+    log.judge_anew(&mut recovery);
     let count = surveyed.len();
     for (at, segment) in surveyed.iter().enumerate() {
         recovery.damage.extend(segment.damage());
@@ -195,7 +205,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<(), OpenError> {
         let (survey, id) = (&segment.survey, segment.candidate.known.id);
         let mut active = segment.active(self.store);
-        let refused = if last && survey.mark < survey.end {
+        let mut refused = if last && survey.mark < survey.end {
             let (mark, file) = (survey.mark, id.file_id());
             let mut tail = vec![0; (survey.end - mark) as usize];
             self.disk.read(file, u64::from(mark), &mut tail)?;
@@ -213,6 +223,12 @@ impl<D: Disk> Log<D> {
             None
         };
         let whole = last && survey.seal.is_none() && segment.damage().next().is_none();
+        if !survey.damage.is_empty()
+            && let Some(error) = refused.take()
+        {
+            // It is closed all the same, for what is damaged cannot be moved.
+            recovery.refused.get_or_insert(error);
+        }
         if let Some(error) = refused {
             // Reads are served from memory; the first append moves the tail.
             self.health = Health::Stalled(error.clone());
@@ -236,9 +252,52 @@ impl<D: Disk> Log<D> {
                 sha: [0; 32],
                 former: None,
                 damaged: false,
+                unread: None,
             });
         }
         Ok(())
+    }
+
+    /// Judges the closed segments anew that were damaged, or could not be read whole, when that was
+    /// done last: each opening says as much of them as the first one did.
+    ///
+    /// What was counted of them was durable. What lies beyond, where something could not be read,
+    /// is judged as it would have been if it could: nobody has seen any of it.
+    fn judge_anew(&mut self, recovery: &mut Recovery) {
+        let entries = self.manifest.entries.iter();
+        let noted = entries.filter(|entry| entry.damaged || entry.unread.is_some());
+        for entry in noted.copied().collect::<Vec<_>>() {
+            let candidate = Candidate::closed(&self.disk, &entry, &self.store);
+            let Ok(survey) = survey::survey(&self.disk, &candidate.known) else {
+                recovery.damage.extend(layout::check_length(&self.disk, &entry).0);
+                continue;
+            };
+            let segment = Surveyed { candidate, survey };
+            recovery.damage.extend(segment.damage());
+            if segment.is_unread() {
+                continue;
+            }
+            sometimes!("log-read-at-last", entry.unread.is_some());
+            recovery.torn.extend(segment.torn());
+            let former = match entry.unread {
+                Some(_) => entry.former.or(Some(entry.sha)),
+                None => entry.former,
+            };
+            let judged = Entry { former, ..segment.entry(&self.disk) };
+            if judged != entry {
+                self.manifest.put(judged);
+                self.manifest_due = true;
+            }
+        }
+    }
+
+    /// Judges again what was damaged or could not be read, as an opening does, and returns what is
+    /// wrong with closed segments now. Reads those segments, and nothing of others.
+    pub fn look_again(&mut self) -> Vec<Damage> {
+        let mut recovery = Recovery::default();
+        self.judge_anew(&mut recovery);
+        self.finish_recovery(&[], &mut recovery);
+        recovery.damage
     }
 
     /// Makes the changes that may wait: manifest, cuts, strays. A refusal is noted, no more.
@@ -259,7 +318,7 @@ impl<D: Disk> Log<D> {
             let damage = damage.or(entry.damaged.then_some(noted));
             recovery.damage.extend(damage.filter(|_| !known));
             if excess > 0 {
-                too_long.push((entry.id.file_id(), entry.end));
+                too_long.push((entry.id.file_id(), entry.kept()));
             }
         }
         if !saved {

@@ -54,6 +54,13 @@ impl<D: Disk> Iterator for Scan<'_, D> {
         loop {
             let mut walk = self.walk.take()?;
             if self.at >= walk.end() {
+                let unread = self.log.unread(self.segment).filter(|upto| *upto > self.at);
+                if let Some(upto) = unread {
+                    let damage = self.damage(&walk, upto, DamageKind::Unreadable);
+                    self.at = upto;
+                    self.walk = Some(walk);
+                    return Some(Err(damage));
+                }
                 self.enter(self.segment + 1, 0);
                 continue;
             }

@@ -6,12 +6,15 @@
 //! every group that validates, also beyond the fault. Sources: `etcd` (sectors), SurrealKV (marks),
 //! Alagappan et al., FAST 2018 (crash against corruption).
 
+use std::ops::Range;
+
 use super::Damage;
 use super::disk::{Disk, DiskError, FileId};
 use super::error::DamageKind;
+use super::manifest::Entry;
 use super::record::{self, RecordKind, Seed};
 use super::segment::{Group, HEADER_BYTES, Seal, SegmentId};
-use super::walk::{Found, Walk};
+use super::walk::{BLOCK, Found, Walk};
 use crate::base::{Hash, Sha256Stream};
 use crate::limits;
 
@@ -32,6 +35,8 @@ pub(super) struct Survey {
     pub(super) chain: u32,
     /// Bytes below this are known to have been durable.
     pub(super) mark: u32,
+    /// Beyond the end, up to here, lies what cannot be judged, since some of it cannot be read.
+    pub(super) unread_to: u32,
     /// The greatest mark that a group of this file holds.
     pub(super) group_mark: u32,
     /// Faults below the mark.
@@ -43,7 +48,12 @@ pub(super) struct Survey {
 impl Survey {
     /// Tells whether nothing in the file was ever written whole or durable.
     pub(super) fn is_void(&self) -> bool {
-        self.groups == 0 && self.mark == 0 && self.seal.is_none()
+        self.groups == 0 && self.mark == 0 && self.seal.is_none() && !self.is_unread()
+    }
+
+    /// Tells whether part of the records could not be read.
+    pub(super) fn is_unread(&self) -> bool {
+        self.damage.iter().any(|damage| damage.kind == DamageKind::Unreadable)
     }
 
     /// Tells whether bytes beyond the end have to be cut.
@@ -61,6 +71,18 @@ pub(super) struct Known {
     pub(super) mark: u32,
     /// The segment ends here, whatever follows.
     pub(super) end: Option<u32>,
+    /// Nothing beyond this is looked at.
+    pub(super) upto: u32,
+}
+
+impl Known {
+    /// What the manifest says of a segment that is closed.
+    pub(super) fn closed(entry: &Entry, store: &[u8; 16]) -> Self {
+        let (id, mark) = (entry.id, entry.end);
+        // What could not be read may be torn.
+        let end = entry.unread.is_none().then_some(mark);
+        Self { id, seed: id.seed(store), mark, end, upto: entry.kept() }
+    }
 }
 
 /// Surveys a segment.
@@ -73,7 +95,7 @@ pub(super) fn survey<D: Disk>(disk: &D, known: &Known) -> Result<Survey, DiskErr
         Err(error) if error.kind == super::DiskErrorKind::NotFound => 0,
         other => other?,
     };
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let len = u32::try_from(len).unwrap_or(u32::MAX).min(known.upto);
     let readable = known.end.map_or(len, |end| end.min(len));
     let walk = Walk::new(disk, file, known.seed, readable);
     let start = HEADER_BYTES;
@@ -95,6 +117,7 @@ pub(super) fn survey<D: Disk>(disk: &D, known: &Known) -> Result<Survey, DiskErr
             groups: 0,
             chain: 0,
             mark: 0,
+            unread_to: 0,
             group_mark: 0,
             damage: Vec::new(),
             torn_to: 0,
@@ -191,10 +214,7 @@ impl<D: Disk> Surveyor<'_, D> {
 
     /// Judges a place where no fitting record validates. False if the segment ends before it.
     fn fault(&mut self) -> bool {
-        if !self.looked_ahead {
-            self.looked_ahead = true;
-            self.mark = self.mark.max(self.walk.mark_beyond(self.at));
-        }
+        self.look_ahead();
         if mutant!("cut-below-the-mark") {
             self.mark = 0;
         }
@@ -208,18 +228,30 @@ impl<D: Disk> Surveyor<'_, D> {
         true
     }
 
+    /// Judges a place that cannot be read: below the mark it is damage. Beyond, nobody has seen
+    /// that it is torn, nor that what follows is not, so that all is left as it is. False then.
     fn unreadable(&mut self) -> bool {
         sometimes!("log-cannot-be-read");
-        let readable = self.walk.skip_unreadable(self.at);
-        let mut to = self.walk.resync(readable);
-        if to >= self.walk.end() {
-            to = last_non_zero(self.walk.disk(), self.file, readable, to).max(self.mark.min(to));
+        self.look_ahead();
+        if self.at >= self.mark {
+            let to = last_used(self.walk.disk(), self.file, self.at, self.walk.end());
+            self.damaged(self.at, to, DamageKind::Unreadable);
+            self.out.unread_to = to;
+            return false;
         }
+        let readable = self.walk.skip_unreadable(self.at);
+        let to = self.walk.resync(readable).min(self.mark);
         self.damaged(self.at, to, DamageKind::Unreadable);
-        // Whatever lies there, nobody has seen that it is torn.
-        self.mark = self.mark.max(to);
         self.at = to;
         true
+    }
+
+    /// Finds what is said further on of what was durable.
+    fn look_ahead(&mut self) {
+        if !self.looked_ahead {
+            self.looked_ahead = true;
+            self.mark = self.mark.max(self.walk.mark_beyond(self.at));
+        }
     }
 
     fn damaged(&mut self, from: u32, to: u32, kind: DamageKind) {
@@ -246,7 +278,10 @@ impl<D: Disk> Surveyor<'_, D> {
             // Records below the mark count though no group closes them.
             self.out.records += u64::from(self.open.count);
         }
-        let torn_to = last_non_zero(self.walk.disk(), self.file, end.min(len), len).max(end);
+        let mut torn_to = last_non_zero(self.walk.disk(), self.file, end.min(len), len).max(end);
+        if self.out.unread_to > 0 {
+            torn_to = end;
+        }
         if fixed_end.is_none() && mutant!("torn-tail-kept") {
             end = torn_to;
         }
@@ -259,6 +294,7 @@ impl<D: Disk> Surveyor<'_, D> {
         self.out.names.retain(|(at, _)| *at < end);
         self.out.chain = self.closed_chain;
         self.out.mark = mark;
+        self.out.unread_to = self.out.unread_to.max(end);
         self.out.torn_to = torn_to;
         self.out
     }
@@ -266,12 +302,23 @@ impl<D: Disk> Surveyor<'_, D> {
 
 /// Where the last byte from `from` on that is not zero ends. What cannot be read counts as zero.
 pub(super) fn last_non_zero<D: Disk>(disk: &D, file: FileId, from: u32, len: u32) -> u32 {
+    last(disk, file, from..len, false)
+}
+
+/// The same, but that what cannot be read counts as used.
+fn last_used<D: Disk>(disk: &D, file: FileId, from: u32, len: u32) -> u32 {
+    last(disk, file, from..len, true)
+}
+
+fn last<D: Disk>(disk: &D, file: FileId, within: Range<u32>, unread_counts: bool) -> u32 {
     const STEP: u32 = 64 << 10;
-    let mut walk = Walk::new(disk, file, Seed::default(), len);
-    let mut last = from;
-    let mut at = from;
+    let mut walk = Walk::new(disk, file, Seed::default(), within.end);
+    let mut last = within.start;
+    let mut at = within.start;
     while at < walk.end() {
-        match walk.bytes(at, STEP) {
+        // One bad sector hides no more than its block.
+        let step = if walk.bytes(at, STEP).is_ok() { STEP } else { BLOCK - at % BLOCK };
+        match walk.bytes(at, step) {
             Ok(bytes) => {
                 let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
@@ -279,7 +326,13 @@ pub(super) fn last_non_zero<D: Disk>(disk: &D, file: FileId, from: u32, len: u32
                 }
                 at += len;
             }
-            Err(_) => at = walk.skip_unreadable(at),
+            Err(_) => {
+                let readable = walk.skip_unreadable(at);
+                if unread_counts {
+                    last = readable;
+                }
+                at = readable;
+            }
         }
     }
     last

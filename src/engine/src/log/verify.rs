@@ -80,7 +80,7 @@ fn closed<D: Disk>(
     out: &mut Verify,
 ) -> Result<(), OpenError> {
     let (id, file) = (entry.id, entry.id.file_id());
-    let known = Known { id, seed: id.seed(store), mark: entry.end, end: Some(entry.end) };
+    let known = Known::closed(entry, store);
     let survey = survey::survey(disk, &known)?;
     let problems = out.problems.len();
     let header = Damage { len: u64::from(HEADER_BYTES), ..whole_file(id.place, file, 0) };

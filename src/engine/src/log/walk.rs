@@ -12,7 +12,7 @@ use super::segment::{GROUP_BYTES, Group, HEADER_BYTES};
 /// Bytes that are read at once.
 const CHUNK: u32 = 256 << 10;
 /// Bytes that are given up at once where a disk cannot read.
-const BLOCK: u32 = 512;
+pub(super) const BLOCK: u32 = 512;
 
 /// A cursor over one segment.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::talk::Talk;
 use super::{LinkId, Node, Problem};
-use crate::base::{LogId, SpaceId};
+use crate::base::{Instant, LogId, SpaceId};
 use crate::event::{ForkError, ForkProof, ForkSide};
 use crate::limits;
 use crate::log::Disk;
@@ -29,8 +29,10 @@ pub(crate) struct ForkTalk {
     closed: bool,
     /// How many sessions were begun again on account of that.
     rounds: u32,
-    /// How many proofs came that were of no use.
+    /// How many proofs came that were of no use, less one for each minute since.
     stray: u32,
+    /// Up to when minutes are counted.
+    stray_at: Instant,
 }
 
 impl ForkTalk {
@@ -43,6 +45,17 @@ impl ForkTalk {
     pub(super) fn settled(&mut self) {
         self.begin_session();
         (self.closed, self.rounds) = (false, 0);
+    }
+
+    /// Takes note of a proof that was of no use; tells whether they are too many.
+    ///
+    /// Some cross those that were asked for, and a link may last for months: so the count goes down
+    /// with time. What a peer can make this side check stays bounded.
+    fn stray(&mut self, now: Instant) -> bool {
+        let past = u32::try_from(now.0.saturating_sub(self.stray_at.0) / STRAY_NS);
+        self.stray = self.stray.saturating_sub(past.unwrap_or(u32::MAX)) + 1;
+        self.stray_at = now;
+        self.stray > STRAY_MAX
     }
 
     /// Takes note that proofs were asked for.
@@ -105,10 +118,10 @@ impl<D: Disk + Clone> Node<D> {
                 Ok(Read::Known) => {}
                 // Each costs checks of signatures.
                 Ok(Read::Proof(_) | Read::Stray) => {
+                    let now = self.now.mono;
                     let Some(talk) = self.talk(id, &space) else { return };
-                    talk.forks.stray += 1;
                     sometimes!("node-stray-proof");
-                    if talk.forks.stray > STRAY_MAX {
+                    if talk.forks.stray(now) {
                         return self.close(id, Code::PROTOCOL, "proofs that nobody asked for");
                     }
                 }
@@ -209,7 +222,25 @@ enum Read {
     Stray,
 }
 
-/// So many proofs or sides that are of no use are taken from a peer: some may have crossed.
+/// So many proofs or sides that are of no use are taken from a peer at once: some may have crossed.
 const STRAY_MAX: u32 = 64;
+/// After so long one of them is forgotten, in nanoseconds.
+const STRAY_NS: u64 = 60_000_000_000;
 /// How often a session is begun again because a log was closed.
 const ROUNDS_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proofs_of_no_use_are_forgotten_with_time_and_too_many_are_not() {
+        let minutes = |n: u64| Instant(n * STRAY_NS);
+        let mut talk = ForkTalk::default();
+        for n in 0..10_000 {
+            assert!(!talk.stray(minutes(n)), "one a minute: {n}");
+        }
+        let allowed = (0..).take_while(|_| !talk.stray(minutes(10_100))).count();
+        assert_eq!(allowed, STRAY_MAX as usize);
+    }
+}

@@ -278,8 +278,15 @@ impl<D: Disk + Clone> Node<D> {
                 self.report_durable(&space);
                 Some(inserted.tips)
             }
-            Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
+            Err(
+                InsertError::Gap { .. }
+                | InsertError::WaitingRoom
+                | InsertError::Early { .. }
+                | InsertError::Fork { .. },
+            ) => {
+                // What came before the culprit stays applied.
                 self.watch_waiting();
+                self.report_durable(&space);
                 None
             }
             Err(
@@ -289,7 +296,6 @@ impl<D: Disk + Clone> Node<D> {
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 None
             }
-            Err(InsertError::Fork { .. }) => None,
             Err(error) => {
                 self.close(id, Code::PROTOCOL, &error.to_string());
                 None

@@ -183,7 +183,7 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Tells whether commits of a space may be lost in a damaged stretch.
     pub(super) fn may_concern(&self, damage: &Damage, space_ix: usize) -> Result<bool, ReadError> {
-        if !hides(damage.kind) {
+        if !hides(damage) {
             return Ok(false);
         }
         if let Some(hidden) = self.blind.segments.get(&damage.segment) {
@@ -206,7 +206,7 @@ impl<D: Disk + Clone> Store<D> {
     /// Tells whom a damaged stretch concerns: keys where the index knows them, else spaces.
     pub(super) fn affected(&self, damage: &Damage) -> Affected {
         let mut affected = Affected::default();
-        if !hides(damage.kind) || damage.kind == DamageKind::Hash {
+        if !hides(damage) || damage.kind == DamageKind::Hash {
             return affected;
         }
         let hidden = self.blind.segments.get(&damage.segment);
@@ -268,7 +268,7 @@ fn stretch(damage: &Damage) -> Range<u64> {
     damage.offset..end
 }
 
-/// Tells whether damage of that kind may hide records.
-pub(super) fn hides(kind: DamageKind) -> bool {
-    !matches!(kind, DamageKind::Header | DamageKind::Bookkeeping | DamageKind::Order)
+/// Tells whether damage may hide records.
+pub(super) fn hides(damage: &Damage) -> bool {
+    !matches!(damage.kind, DamageKind::Bookkeeping | DamageKind::Order) && !damage.is_of_header()
 }

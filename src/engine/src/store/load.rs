@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::apply::CommitPlace;
 use super::sidecar::KeyHash;
 use super::tail::{Namespace, table_key};
 use super::{ReadError, Store, TagState};
@@ -229,12 +230,21 @@ impl<D: Disk + Clone> Store<D> {
         log: &LogId,
         seq: u64,
     ) -> Result<CommitId, ReadError> {
+        Ok(self.applied_at(space_ix, log, seq)?.id)
+    }
+
+    /// Returns where a commit that was applied lies; of a branch also those before it began.
+    pub(super) fn applied_at(
+        &self,
+        space_ix: usize,
+        log: &LogId,
+        seq: u64,
+    ) -> Result<CommitPlace, ReadError> {
         let (table, mut name) = (self.table(space_ix)?, *log);
         while let Some(branch) = table.log(&name).filter(|branch| seq < branch.first) {
             name = branch.base.ok_or(ReadError::UnknownEvent)?.0;
         }
-        let place = self.commit_place(space_ix, &name, seq)?.ok_or(ReadError::UnknownEvent)?;
-        Ok(place.id)
+        self.commit_place(space_ix, &name, seq)?.ok_or(ReadError::UnknownEvent)
     }
 }
 

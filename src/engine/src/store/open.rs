@@ -83,7 +83,7 @@ impl<D: Disk + Clone> Store<D> {
             distrusted: None,
             options,
         };
-        for damage in recovery.damage.iter().filter(|damage| hides(damage.kind)) {
+        for damage in recovery.damage.iter().filter(|damage| hides(damage)) {
             store.damaged_places.insert(damage.segment);
         }
         store.blind.noticed.clone_from(&store.damaged_places);

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::apply::kinds;
+use super::blind::hides;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Reader, SpaceId};
@@ -47,9 +48,18 @@ impl<D: Disk + Clone> Store<D> {
     /// [`WriteError`] if the disk refuses.
     pub fn begin_repair(&mut self) -> Result<(), WriteError> {
         self.sync()?;
+        let noted = self.log.look_again();
+        let noted = noted.iter().filter(|damage| hides(damage)).map(|damage| damage.segment);
+        self.blind.noticed = noted.collect();
         let found = super::verify(&self.disk, true);
-        let found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
-        if found.problems.is_empty() {
+        let mut found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
+        found.damaged_places.extend(&self.blind.noticed);
+        if found.problems.is_empty() && found.damaged_places.is_empty() {
+            // What could not be read is read by now.
+            if !self.damaged_places.is_empty() {
+                self.damaged_places.clear();
+                self.reload()?;
+            }
             return Ok(());
         }
         let first = found.damaged_places.iter().min().copied();

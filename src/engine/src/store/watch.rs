@@ -72,8 +72,9 @@ impl<D: Disk + Clone> Store<D> {
         Ok((found, upto))
     }
 
-    /// Returns a commit of a space with its id; none if it is of another, does not count, waits for
-    /// what was lost before it, or what names its log is lost and the caller makes do without.
+    /// Returns a commit of a space with its id; none if it is of another, does not count, counts at
+    /// another place of the log already, waits for what was lost before it, or what names its log is
+    /// lost and the caller makes do without.
     fn counted(
         &self,
         space: &SpaceId,
@@ -85,8 +86,9 @@ impl<D: Disk + Clone> Store<D> {
             Ok(_) => return Ok(None),
             Err(error) => return self.pass_over(error).map(|()| None),
         };
-        match self.commit_id(self.space_index(space)?, &commit.log, commit.seq) {
-            Ok(id) => Ok(Some((commit, id))),
+        match self.applied_at(self.space_index(space)?, &commit.log, commit.seq) {
+            Ok(place) if (place.segment, place.offset) != (at.segment, at.offset) => Ok(None),
+            Ok(place) => Ok(Some((commit, place.id))),
             Err(ReadError::UnknownEvent) if !self.is_whole(self.space_index(space)?) => Ok(None),
             Err(error) => Err(error),
         }

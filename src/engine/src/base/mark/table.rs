@@ -36,6 +36,10 @@ pub const ALL: &[Mark] = &[
     },
     Mark { name: "log-opened-clean", what: "the clean mark covers all: nothing was recovered" },
     Mark {
+        name: "log-read-at-last",
+        what: "a segment that could not be read whole is judged again",
+    },
+    Mark {
         name: "log-read-only-for-good",
         what: "the disk failed twice: no more changes until the next opening",
     },

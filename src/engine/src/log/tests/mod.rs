@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod life;
 mod random;
+mod unread;
 
 use std::sync::Arc;
 

@@ -32,36 +32,55 @@ fn a_link_without_a_hello_is_closed_and_lets_the_node_sleep() {
 
 /// A chunk of one commit, the first of its log, and what vouches for it.
 fn chunk_of(key: &KeyPair, commit: &Commit) -> Vec<u8> {
-    let (space, ms) = (commit.space(), commit.hlc().wall().0);
+    chunk_of_all(key, std::slice::from_ref(commit))
+}
+
+/// A chunk of commits that are each the first of their log, and what vouches for them.
+fn chunk_of_all(key: &KeyPair, commits: &[Commit]) -> Vec<u8> {
+    let (space, ms) = (commits[0].space(), commits[0].hlc().wall().0);
     let mut dictionary = Dictionary::default();
-    for log in compact::logs(commit) {
+    for log in commits.iter().flat_map(compact::logs) {
         dictionary.intern(space, log, 0, CommitId::ZERO);
     }
-    let (mut names, mut body) = (Vec::new(), Vec::new());
+    let mut names = Vec::new();
     dictionary.put_entries(0, &mut names);
-    compact::encode(commit, &dictionary, ms, &mut body).unwrap();
-    let mut tree = Tree::default();
-    tree.append(&commit.id());
-    let attestation = Attestation::sign(key, space, commit.tip(), tree.root());
     let mut out = vec![1];
     out.put(&space.0);
     out.put_u64(ms);
     out.put_bytes(&names);
-    out.put_len(1);
-    out.put_bytes(&body);
-    out.put_len(1);
-    Voucher { attestation, proof: Vec::new() }.encode(&mut out);
+    out.put_len(commits.len());
+    for commit in commits {
+        let mut body = Vec::new();
+        compact::encode(commit, &dictionary, ms, &mut body).unwrap();
+        out.put_bytes(&body);
+    }
+    out.put_len(commits.len());
+    for commit in commits {
+        let mut tree = Tree::default();
+        tree.append(&commit.id());
+        let attestation = Attestation::sign(key, space, commit.tip(), tree.root());
+        Voucher { attestation, proof: Vec::new() }.encode(&mut out);
+    }
     out
 }
 
 /// A commit that is the first of its log, and follows `deps`.
 fn first(key: &KeyPair, space: SpaceId, incarnation: u64, hlc: Hlc, deps: Vec<Tip>) -> Commit {
+    sized(key, space, incarnation, hlc, deps, 1)
+}
+
+/// The same, with a value of so many bytes.
+fn sized(
+    key: &KeyPair,
+    space: SpaceId,
+    incarnation: u64,
+    hlc: Hlc,
+    deps: Vec<Tip>,
+    bytes: usize,
+) -> Commit {
     let log = LogId { replica: key.id(), incarnation };
-    let delta = Delta {
-        action: Action::BytesPut,
-        supersedes: Supersedes::NOTHING,
-        payload: [1][..].into(),
-    };
+    let payload = vec![1; bytes].into();
+    let delta = Delta { action: Action::BytesPut, supersedes: Supersedes::NOTHING, payload };
     let events = vec![(Key::new("forged").unwrap(), delta)];
     let draft = Draft { space, kind: Kind::Data, deps, events, ..Draft::genesis(log, hlc) };
     draft.seal(&mut Rng::new(crate::base::sha256("test", &[&incarnation.to_le_bytes()]))).unwrap()
@@ -116,4 +135,36 @@ fn what_waits_leaves_nothing_in_the_log_and_is_vouched_for_when_it_is_taken() {
     world.connect(0, 1);
     world.assert_equal();
     assert_eq!(world.nodes[1].store().version(&space).unwrap().iter().count(), 50);
+}
+
+#[test]
+fn what_was_taken_of_a_chunk_is_told_though_the_rest_found_no_room() {
+    let mut world = World::new(2);
+    let space = world.share();
+    let (key, now) = (KeyPair::from_seed([9; 32]), world.now());
+    let hlc = Hlc::from_wall(now.wall);
+    let wanted = first(&key, space, 1, hlc, vec![]);
+    let missing = first(&key, space, 2, hlc, vec![]);
+    world.nodes[1].store().insert_chunk(now, &chunk_of(&key, &wanted)).unwrap();
+    world.run();
+    // Node 0 knows what it lacks, and nothing comes of what it asks node 1 for.
+    world.mail_max = Some(0);
+    let link = world.connect(0, 1);
+    let asks = |node: &mut TestNode| {
+        let session = node.talk(link, &space).and_then(|talk| talk.session.as_ref());
+        session.is_some_and(|session| session.requests_open() > 0)
+    };
+    while !asks(&mut world.nodes[0]) {
+        world.mail_max = Some(1);
+        world.run();
+    }
+    world.mail.clear();
+    let later = Hlc::from_wall(WallTime(world.now_ms + 1));
+    let waits = (3..7).map(|n| sized(&key, space, n, later, vec![missing.tip()], 400 << 10));
+    let commits: Vec<Commit> = std::iter::once(wanted).chain(waits).collect();
+    assert_eq!(world.nodes[0].deliver(link, space, &chunk_of_all(&key, &commits)), None);
+    assert_eq!(world.nodes[0].store().version(&space).unwrap().iter().count(), 2);
+    world.input(0, Input::Tick);
+    world.run();
+    assert!(world.mail.iter().any(|(to, ..)| *to == 1), "node 1 learns that nothing is lacking");
 }

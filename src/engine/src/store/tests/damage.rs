@@ -67,8 +67,11 @@ fn answers(store: &mut TestStore) -> BTreeMap<String, Result<String, String>> {
             store.arrived(&space, whole.0, whole.1, usize::MAX)
         });
         // A repair may change their order.
-        let ids = |(commits, _): (Vec<Arrived>, _)| commits.iter().map(|c| c.tip.id).collect();
-        let ids: Result<BTreeSet<_>, _> = commits.map(ids);
+        let ids = commits.map(|(commits, _)| {
+            let mut ids: Vec<_> = commits.iter().map(|commit| commit.tip.id).collect();
+            ids.sort_unstable();
+            ids
+        });
         all.insert(format!("arrived {name}"), told(ids.map(|ids| format!("{ids:?}"))));
     }
     all
@@ -378,5 +381,59 @@ fn a_store_serves_from_one_local_file_and_goes_on_under_a_new_incarnation() {
             assert_eq!(verify(&disk, true).unwrap().problems, []);
             assert_eq!(open(&disk, 1).own_log().unwrap(), written.tip.log);
         }
+    }
+}
+
+#[test]
+fn what_could_not_be_read_at_one_opening_is_whole_at_the_next() {
+    let pristine = sample(400);
+    let twin = answers(&mut open(&Arc::new(pristine.snapshot()), 1));
+    let last = segments(&pristine).pop().unwrap();
+    for place in (0..pristine.len(last).unwrap()).step_by(384) {
+        for asks in [false, true] {
+            let disk = Arc::new(pristine.snapshot());
+            disk.faults(|faults| faults.unreadable = vec![(last, place..place + 64)]);
+            let mut store = open(&disk, 1);
+            compare(&mut store, &twin);
+            assert!(!verify(&disk, false).unwrap().problems.is_empty(), "{place}");
+            disk.faults(|faults| faults.unreadable.clear());
+            assert_eq!(verify(&disk, true).unwrap().problems, [], "{place}");
+            if asks {
+                store.begin_repair().unwrap();
+                assert_eq!(store.finish_repair().unwrap().repaired, Vec::<String>::new());
+            } else {
+                store = open(&disk, 1);
+            }
+            assert_eq!(compare(&mut store, &twin), Told::new(), "{place}, asks: {asks}");
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_sent_again_meanwhile_is_counted_once() {
+    let pristine = sample(400);
+    let mut whole = open(&Arc::new(pristine.snapshot()), 1);
+    let last = segments(&pristine).pop().unwrap();
+    for place in (128..pristine.len(last).unwrap()).step_by(640) {
+        let disk = Arc::new(pristine.snapshot());
+        disk.faults(|faults| faults.unreadable = vec![(last, place..place + 64)]);
+        let mut store = open(&disk, 1);
+        for name in SPACES {
+            let space = whole.space_named(name).unwrap();
+            pass(&mut whole, &mut store, space);
+        }
+        store.sync().unwrap();
+        disk.faults(|faults| faults.unreadable.clear());
+        disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+        let mut store = open(&disk, 1);
+        assert_eq!(compare(&mut store, &answers(&mut whole)), Told::new(), "{place}");
+        for name in SPACES {
+            let space = whole.space_named(name).unwrap();
+            let hash = whole.state_hash(&space).unwrap();
+            assert!(hash.is_some() && store.state_hash(&space).unwrap() == hash, "{place}");
+        }
+        write(&mut store, 9000, vec![put("later", "1")]);
+        store.close().unwrap();
+        assert_eq!(verify(&disk, true).unwrap().problems, [], "{place}");
     }
 }

@@ -1,0 +1,191 @@
+//! What cannot be read when a log is opened: it is told, cut nowhere, and counts as soon as it can
+//! be read again.
+
+use super::*;
+
+const NEWEST: FileId = FileId::new(FileKind::Segment, 2);
+
+/// A sealed segment and one that grows: durable groups, a mark in between, and what a killed
+/// process left: whole groups that were never synced.
+fn sample(unsynced: usize) -> (Shared, usize) {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..3);
+    sync(&mut log).unwrap();
+    log.seal_active().unwrap();
+    let mut count = 3;
+    for round in 0..6 {
+        append(&mut log, count..count + 3);
+        sync(&mut log).unwrap();
+        count += 3;
+        if round == 2 {
+            log.idle_mark().unwrap();
+        }
+    }
+    for _ in 0..unsynced {
+        append(&mut log, count..count + 3);
+        log.flush().unwrap();
+        count += 3;
+    }
+    disk.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+    (disk, count)
+}
+
+/// Places of the newest segment that a disk may fail to read: each sector, and pairs of them.
+fn places(disk: &Shared) -> Vec<Vec<std::ops::Range<u64>>> {
+    let used = disk.content(NEWEST).unwrap().iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    let one: Vec<_> = (0..=used).step_by(64).map(|at| at..at + 64).collect();
+    let mut all: Vec<_> = one.iter().map(|range| vec![range.clone()]).collect();
+    for pair in one.windows(4) {
+        all.push(vec![pair[0].clone(), pair[3].clone()]);
+    }
+    all.push(vec![0..used + 1]);
+    all
+}
+
+fn spoil(disk: &Shared, ranges: &[std::ops::Range<u64>]) {
+    let ranges = ranges.iter().map(|range| (NEWEST, range.clone()));
+    disk.faults(|faults| faults.unreadable = ranges.collect());
+}
+
+fn heal(disk: &Shared) {
+    disk.faults(|faults| faults.unreadable.clear());
+}
+
+#[test]
+fn what_could_not_be_read_counts_again_when_it_can() {
+    for unsynced in [0, 2] {
+        let (pristine, count) = sample(unsynced);
+        for ranges in places(&pristine) {
+            for (times, write) in [(1, false), (1, true), (3, true)] {
+                let disk = Shared::new(pristine.snapshot());
+                spoil(&disk, &ranges);
+                let what = format!("{unsynced} {ranges:?} {times} {write}");
+                let mut written = count;
+                for _ in 0..times {
+                    let (mut log, recovery) = open(&disk);
+                    assert!(!recovery.damage.is_empty(), "{what}: it is told");
+                    assert_eq!(recovery.torn, [], "{what}");
+                    let unread = |d: &Damage| d.kind == DamageKind::Unreadable;
+                    assert!(recovery.damage.iter().all(unread), "{what}: {recovery:?}");
+                    if write {
+                        append(&mut log, written..written + 2);
+                        sync(&mut log).unwrap();
+                        written += 2;
+                    }
+                }
+                disk.crash(CrashMode::LoseAll, &mut Rng::new([0; 32]));
+                assert!(!verify(&disk, &options()).unwrap().problems.is_empty(), "{what}");
+                heal(&disk);
+                assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{what}");
+                for _ in 0..2 {
+                    let (log, recovery) = open(&disk);
+                    assert_eq!(recovery.damage, [], "{what}");
+                    assert_eq!(numbers(&log), (up_to(written), vec![]), "{what}");
+                    assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_open_counts_it_again_when_it_is_asked_to_look() {
+    let (pristine, count) = sample(0);
+    for ranges in places(&pristine) {
+        let disk = Shared::new(pristine.snapshot());
+        spoil(&disk, &ranges);
+        let (mut log, _) = open(&disk);
+        append(&mut log, count..count + 2);
+        sync(&mut log).unwrap();
+        assert!(!log.look_again().is_empty());
+        heal(&disk);
+        assert_eq!(log.look_again(), []);
+        assert_eq!(numbers(&log), (up_to(count + 2), vec![]), "{ranges:?}");
+        drop(log);
+        assert_eq!(open(&disk).1.damage, []);
+    }
+}
+
+#[test]
+fn a_torn_tail_that_could_not_be_read_is_cut_when_it_can() {
+    let (pristine, count) = sample(0);
+    let used = pristine.content(NEWEST).unwrap().iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    pristine.plant(NEWEST, used, &[0xee; 300]);
+    for at in (used - 64..used + 236).step_by(16) {
+        let disk = Shared::new(pristine.snapshot());
+        spoil(&disk, &[at as u64..at as u64 + 64]);
+        let (mut log, _) = open(&disk);
+        append(&mut log, count..count + 2);
+        sync(&mut log).unwrap();
+        log.close().unwrap();
+        heal(&disk);
+        assert_eq!(verify(&disk, &options()).unwrap().problems, []);
+        let (log, recovery) = open(&disk);
+        assert_eq!(recovery.damage, [], "{at}");
+        assert_eq!(numbers(&log), (up_to(count + 2), vec![]), "{at}");
+        assert!(open(&disk).1.clean, "{at}");
+    }
+}
+
+#[test]
+fn what_follows_a_hole_is_cut_when_the_hole_turns_out_to_be_one() {
+    let (pristine, count) = sample(2);
+    let content = pristine.content(NEWEST).unwrap();
+    let used = content.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    // The last group but one was not written whole, and the last one was.
+    let hole = used - 500..used - 400;
+    pristine.plant(NEWEST, hole.start, &vec![0; hole.len()]);
+    let least = numbers(&open(&Shared::new(pristine.snapshot())).0).0;
+    assert!(least.len() >= count - 6 && least.len() < count, "{least:?}");
+    for at in (hole.start - 40..hole.end + 40).step_by(8) {
+        let disk = Shared::new(pristine.snapshot());
+        spoil(&disk, &[at as u64..at as u64 + 8]);
+        let (mut log, _) = open(&disk);
+        append(&mut log, count..count + 2);
+        sync(&mut log).unwrap();
+        drop(log);
+        heal(&disk);
+        let (log, recovery) = open(&disk);
+        assert_eq!(recovery.damage, [], "{at}");
+        let expected = [least.clone(), vec![count, count + 1]].concat();
+        assert_eq!(numbers(&log), (expected, vec![]), "{at}");
+    }
+}
+
+#[test]
+fn what_a_disk_neither_reads_nor_writes_again_is_kept() {
+    let (pristine, count) = sample(2);
+    let durable = numbers(&open(&Shared::new(pristine.snapshot())).0).0.len();
+    assert_eq!(durable, count);
+    for at in (128..1000).step_by(64) {
+        let disk = Shared::new(pristine.snapshot());
+        spoil(&disk, &[at..at + 64]);
+        disk.faults(|faults| faults.read_only = true);
+        let (mut log, _) = open(&disk);
+        disk.faults(|faults| faults.read_only = false);
+        append(&mut log, count..count + 2);
+        sync(&mut log).unwrap();
+        drop(log);
+        heal(&disk);
+        let (log, recovery) = open(&disk);
+        assert_eq!(recovery.damage, [], "{at}");
+        assert_eq!(numbers(&log), (up_to(count + 2), vec![]), "{at}");
+    }
+}
+
+#[test]
+fn rot_in_what_could_not_be_read_is_told_when_it_can() {
+    let (pristine, _) = sample(0);
+    for at in (128..512).step_by(16) {
+        let disk = Shared::new(pristine.snapshot());
+        disk.flip_bit(NEWEST, at * 8);
+        spoil(&disk, &[at / 512 * 512..at / 512 * 512 + 512]);
+        open(&disk);
+        heal(&disk);
+        for _ in 0..2 {
+            assert!(!verify(&disk, &options()).unwrap().problems.is_empty(), "{at}");
+            let damage = open(&disk).1.damage;
+            assert!(!damage.is_empty(), "{at}");
+        }
+    }
+}
