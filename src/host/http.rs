@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
-use axum::serve::Listener;
+use axum::serve::{Listener, ListenerExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
@@ -98,6 +98,8 @@ impl Door {
         let address = listener.local_addr()?;
         *locked(&replica.shared.http) = Some(address.to_string());
         let router = api::guarded(replica.clone(), guard);
+        // Changes that are watched leave at once.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         Ok(Self { address, replica, server: Server::start(listener, router, Some(PATIENCE)) })
     }
 

@@ -424,7 +424,8 @@ impl Shared {
         }
     }
 
-    /// Waits until `count` peers hold a commit durably, or the patience is over; returns how many do.
+    /// Waits until `count` peers hold a commit durably, or the patience is over; returns how many
+    /// do.
     fn spread(&self, space: &SpaceId, tip: &Tip, count: usize, patience: Duration) -> usize {
         // Without a node nobody can say anything.
         let patience = if locked(&self.net).is_some() { patience } else { Duration::ZERO };

@@ -73,8 +73,8 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Returns a commit of a space with its id; none if it is of another, does not count, counts at
-    /// another place of the log already, waits for what was lost before it, or what names its log is
-    /// lost and the caller makes do without.
+    /// another place of the log, waits for what was lost before it, or what names its log is lost
+    /// and the caller makes do without.
     fn counted(
         &self,
         space: &SpaceId,

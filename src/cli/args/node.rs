@@ -1,0 +1,106 @@
+//! What is said to and of nodes: serve, peers, tickets, syncs and spaces.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen for peers [env: KDELTA_LISTEN] [default: [::]:7440]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// An address under which peers reach this node; may be given again
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Vec<String>,
+    /// A peer or a ticket to sync with; may be given again
+    #[arg(long, value_name = "TICKET|ID@ADDR")]
+    pub(crate) join: Vec<String>,
+    /// Admits every peer to every space
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// Where to answer HTTP, or off [env: KDELTA_HTTP] [default: 127.0.0.1:7441]
+    #[arg(long, value_name = "ADDR|off")]
+    pub(crate) http: Option<String>,
+    /// Whether HTTP asks for the owner's token: token, or off [env: KDELTA_HTTP_AUTH]
+    #[arg(long, value_name = "token|off")]
+    pub(crate) http_auth: Option<String>,
+    /// Further names of this host, and origins of pages that may ask [env: KDELTA_HTTP_ALLOW]
+    #[arg(long, value_name = "NAME|ORIGIN,…")]
+    pub(crate) http_allow: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    #[command(subcommand)]
+    pub(crate) action: Option<PeersAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersAction {
+    /// Lists the peers
+    #[command(visible_alias = "ls", after_help = "Example:\n  kdelta peers list")]
+    List,
+    /// Admits a peer to the space
+    #[command(after_help = "Example:\n  kdelta peers add 3f2a…@192.0.2.7:7440")]
+    Add {
+        /// The peer's replica id, with an address if it is known
+        #[arg(value_name = "ID[@ADDR]")]
+        peer: String,
+    },
+    /// Admits a peer no longer; what came from it stays
+    #[command(visible_alias = "rm", after_help = "Example:\n  kdelta peers remove 3f2a…")]
+    Remove {
+        /// The peer's replica id
+        #[arg(value_name = "ID")]
+        peer: String,
+        /// Shows who would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ticket {
+    /// How long the ticket can be used
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) expires: String,
+    /// How often the ticket can be used; without it, until it expires
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) uses: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    /// With whom; without it, with all admitted peers
+    #[arg(value_name = "TICKET|ID@ADDR|ID")]
+    pub(crate) peer: Option<String>,
+    /// The local name for the ticket's space
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Space {
+    /// Creates an open space
+    #[command(after_help = "Example:\n  kdelta space create team")]
+    Create {
+        /// Its local name
+        name: String,
+    },
+    /// Lists the spaces
+    #[command(visible_alias = "ls", after_help = "Example:\n  kdelta space list")]
+    List,
+    /// Shows one space
+    #[command(after_help = "Example:\n  kdelta space info team")]
+    Info {
+        /// Its local name; without it, the one in use
+        name: Option<String>,
+    },
+    /// Joins the space of a ticket
+    #[command(after_help = "Example:\n  kdelta space join kd1… --as team")]
+    Join {
+        /// The ticket
+        ticket: String,
+        /// The local name for the space
+        #[arg(long = "as", value_name = "NAME")]
+        name: Option<String>,
+    },
+}
