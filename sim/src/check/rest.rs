@@ -6,7 +6,7 @@ use kdelta_engine::log::{Disk, FileId, FileKind, Position};
 use super::{Broken, facts};
 use crate::disk::SimDisk;
 use crate::draw::Stream;
-use crate::oracle::list_generation;
+use crate::oracle::generation;
 use crate::scenario::WorkOp;
 use crate::world::World;
 
@@ -112,8 +112,9 @@ impl World {
     /// Checks that what was bad on disks and was read is good again or was told of.
     pub(super) fn check_disks(&mut self) -> Result<(), Broken> {
         for (at, seat) in self.seats.iter().enumerate() {
-            let masked = lists_are_whole(&seat.disk).unwrap_or(false);
-            let masked = |file: FileId| masked && file.kind == FileKind::Manifest;
+            let turns = [FileKind::Manifest, FileKind::Local];
+            let whole = turns.map(|kind| (kind, both_are_whole(&seat.disk, kind) == Some(true)));
+            let masked = |file: FileId| whole.contains(&(file.kind, true));
             let open = seat.disk.ledger(|ledger| {
                 let open = ledger.unsettled().filter(|hit| !masked(hit.file));
                 let open = open.map(|hit| {
@@ -136,19 +137,20 @@ impl World {
     }
 }
 
-/// Tells whether the lists of segments that readers see are whole, and follow each other: if one
-/// went back to what it once was, nobody can tell, and headers say what came since.
-fn lists_are_whole(disk: &SimDisk) -> Option<bool> {
-    let mut lists = Vec::new();
-    for file in disk.files(FileKind::Manifest).ok()? {
+/// Tells whether the two files of a kind that are written in turn are whole as readers see them,
+/// and of lists of segments whether they follow each other. If one went back to what it once was,
+/// nobody can tell: the other one says the same or more, and headers what came since.
+fn both_are_whole(disk: &SimDisk, kind: FileKind) -> Option<bool> {
+    let mut generations = Vec::new();
+    for file in disk.files(kind).ok()? {
         let mut bytes = vec![0; usize::try_from(disk.len(file).ok()?).ok()?];
         disk.read(file, 0, &mut bytes).ok()?;
-        lists.push(list_generation(&bytes)?);
+        generations.push(generation(kind, &bytes)?);
     }
-    lists.sort_unstable();
-    Some(match lists[..] {
+    generations.sort_unstable();
+    Some(match generations[..] {
         [only] => only == 1,
-        [older, newer] => older + 1 == newer,
+        [older, newer] => kind == FileKind::Local || older + 1 == newer,
         _ => false,
     })
 }

@@ -17,16 +17,6 @@ pub const NOT_FOUND: &[Listed] = &[
         why: "no log of a world holds a commit of a branch twice",
         test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
     },
-    Listed {
-        name: "read-error-is-the-end",
-        why: "a read that fails for a while is not drawn: what was met so stays noted as damaged",
-        test: "what_cannot_be_read_now_is_there_later",
-    },
-    Listed {
-        name: "record-replayed-twice",
-        why: "no log of a world holds a commit twice",
-        test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
-    },
 ];
 
 /// What is played for each if nothing is said.

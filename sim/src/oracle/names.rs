@@ -2,6 +2,7 @@
 //! sections 7.5 and 9.
 
 use kdelta_engine::base::{Hash, ReplicaId, SpaceId};
+use kdelta_engine::log::FileKind;
 
 use super::bytes::{Bytes, Wrong, crc32, sha};
 use super::segment::Name;
@@ -37,9 +38,13 @@ pub(super) enum State {
     Cut,
 }
 
-/// Returns the how-manieth list of segments a file is, if it is a good one.
-pub(crate) fn list_generation(file: &[u8]) -> Option<u64> {
-    Manifest::read(file).ok().map(|list| list.generation)
+/// Returns the how-manieth list of segments, or local file, these bytes are, if they are a good one.
+pub(crate) fn generation(kind: FileKind, file: &[u8]) -> Option<u64> {
+    match kind {
+        FileKind::Manifest => Manifest::read(file).ok().map(|list| list.generation),
+        FileKind::Local => Local::read(file).ok().map(|local| local.generation),
+        _ => None,
+    }
 }
 
 impl Manifest {

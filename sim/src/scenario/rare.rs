@@ -7,7 +7,7 @@
 
 use kdelta_engine::log::{CrashMode, FileId, FileKind};
 
-use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, WorkOp};
+use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, Topology, WorkOp};
 use crate::byzantine::Attack;
 use crate::disk::{Fault, Row, Times};
 use crate::draw::{Draws, Source, Stream};
@@ -15,7 +15,7 @@ use crate::draw::{Draws, Source, Stream};
 /// A rare class, and in one of how many scenarios it is.
 type Class = (u64, fn(&mut Scenario, &mut Source));
 
-const CLASSES: [Class; 14] = [
+const CLASSES: [Class; 16] = [
     (3, ties),
     (8, many_elements),
     (2, syncs),
@@ -29,7 +29,9 @@ const CLASSES: [Class; 14] = [
     (6, lost_files),
     (3, repairs),
     (2, strangers),
-    (12, bad_indexes),
+    (6, bad_indexes),
+    (4, glitches),
+    (12, early_repairs),
 ];
 
 impl Scenario {
@@ -255,26 +257,80 @@ fn repairs(scenario: &mut Scenario, source: &mut Source) {
     }
 }
 
-/// Who comes back after a while is served while more is written, by somebody whose indexes cannot
-/// be read for some reads.
+/// Who comes back after a while is served while more is written, by somebody who cannot read the
+/// indexes of what the other one has already for some reads: what vouches for a part of a log is
+/// made from those.
 fn bad_indexes(scenario: &mut Scenario, source: &mut Source) {
     let replicas = scenario.options.replicas;
     let by = source.index(replicas);
     let away = (by + 1 + source.index(replicas - 1)) % replicas;
-    let back_ms = 2_000 + source.below(3_000);
-    scenario.put(0, Action::Stop { seat: away, away_ms: back_ms });
-    for n in 0..60 + source.below(60) {
-        let bytes = 200 + small(source, 1_000);
-        scenario.write(50 + n * 60, by, WorkOp::Bytes(small(source, 9), bytes));
+    let (gone_ms, away_ms) = (2_000 + source.below(1_000), 1_000 + source.below(2_000));
+    let back_ms = gone_ms + away_ms;
+    let options = &mut scenario.options;
+    options.segment_bytes = options.segment_bytes.min(8192);
+    let [least, usual] = options.link.delay_us;
+    options.link.delay_us = [least.max(5_000), usual.max(20_000)];
+    scenario.put(gone_ms, Action::Stop { seat: away, away_ms });
+    // What vouches for less than all needs old ids only where the log has just outgrown a power of
+    // two since: 64 commits, on most links.
+    let early = (0..6 + source.below(20)).map(|n| 50 + n * 40);
+    let late = (0..90).map(|n| back_ms - 50 + n * 4);
+    for (at_ms, key) in early.chain(late).zip(100..) {
+        // Of a new key each: what was written before is asked for by nobody else.
+        scenario.write(at_ms, by, WorkOp::Bytes(key, 200 + small(source, 1_000)));
     }
-    for number in 1..8 {
-        let (file, times) =
-            (FileId::new(FileKind::Sidecar, number), Times::Count(1 + small(source, 4)));
+    for number in 1..4 {
+        let file = FileId::new(FileKind::Sidecar, number);
+        let times = Times::Count(1 + small(source, 40));
         let fault = Fault::Unreadable { file, range: 0..1 << 20, times };
-        let at_ms = back_ms + source.below(400);
+        let at_ms = back_ms - source.below(400);
         scenario.put(at_ms, Action::Disk { seat: by, fault: DiskFault::Media(fault) });
     }
     scenario.options.trouble_ms = scenario.options.trouble_ms.max(back_ms + 4_000);
+}
+
+/// A place cannot be read while a store is opened, and can at the next opening: what came again
+/// meanwhile is in the log twice.
+fn glitches(scenario: &mut Scenario, source: &mut Source) {
+    for _ in 0..source.skewed(4) {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let fault = DiskFault::Glitch(source.below(1 << 32));
+        scenario.put(at_ms, Action::Disk { seat, fault });
+        let mode = CrashMode::ALL.get(source.index(CrashMode::ALL.len())).copied();
+        let mode = mode.unwrap_or(CrashMode::LoseAll);
+        scenario.put(at_ms + 1, Action::Crash { seat, mode, away_ms: source.skewed(500) });
+        let again_ms = at_ms + 1_000 + source.skewed(8_000);
+        scenario.put(again_ms, Action::Stop { seat, away_ms: source.skewed(500) });
+        let trouble_ms = &mut scenario.options.trouble_ms;
+        *trouble_ms = (*trouble_ms).max(again_ms + 1_000);
+    }
+}
+
+/// A damaged replica is repaired while only one peer is there, which was away when that was written
+/// which is lost now; the others have it, and come back later.
+fn early_repairs(scenario: &mut Scenario, source: &mut Source) {
+    let replicas = scenario.options.replicas;
+    if replicas < 3 {
+        return;
+    }
+    (scenario.options.topology, scenario.options.segment_bytes) = (Topology::Mesh, 4096);
+    let (start_ms, ill) = (scenario.moment(source), source.index(replicas));
+    let late = (ill + 1 + source.index(replicas - 1)) % replicas;
+    scenario.put(start_ms, Action::Stop { seat: late, away_ms: 3_000 });
+    for n in 0..10 + source.below(20) {
+        let bytes = 200 + small(source, 1_000);
+        scenario.write(start_ms + 50 + n * 40, ill, WorkOp::Bytes(small(source, 9), bytes));
+    }
+    for n in 0..4 {
+        let fault = DiskFault::Lost(source.below(1 << 32), 200);
+        scenario.put(start_ms + 2_500 + n, Action::Disk { seat: ill, fault });
+    }
+    for seat in (0..replicas).filter(|seat| *seat != ill && *seat != late) {
+        scenario.put(start_ms + 2_800, Action::Stop { seat, away_ms: 8_000 });
+    }
+    let at_ms = start_ms + 4_000 + source.below(2_000);
+    scenario.put(at_ms, Action::Repair { seat: ill });
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(start_ms + 12_000);
 }
 
 /// Some come in by tickets, and some have none that is good. Disks are not set back or copied here,

@@ -153,6 +153,7 @@ impl World {
         if let Some(seat) = self.seats.get_mut(at) {
             seat.disk = disk;
             seat.glitches.clear();
+            seat.unread = false;
             seat.seen.clear();
             seat.disk_faults = false;
             (seat.lied, seat.tries) = (false, 0);
@@ -303,7 +304,7 @@ impl World {
                 continue;
             }
             let troubled = seat.node.as_ref().is_some_and(|n| n.store_ref().trouble().is_some());
-            if troubled {
+            if troubled || seat.unread {
                 // Whoever runs it sees the disk's trouble and starts it again.
                 self.fall(at, CrashMode::KeepAll, 1);
             }
@@ -328,7 +329,8 @@ impl World {
 /// Returns the file of the newest list of segments.
 fn newest_list(disk: &SimDisk) -> Option<FileId> {
     let lists = disk.memory().files(FileKind::Manifest).ok()?.into_iter();
-    let read = |file| Some((oracle::list_generation(&disk.memory().content(file)?)?, file));
+    let read =
+        |file: FileId| Some((oracle::generation(file.kind, &disk.memory().content(file)?)?, file));
     lists.filter_map(read).max().map(|(_, file)| file)
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Seat {
     pub(crate) repair: Repair,
     /// What cannot be read until the store was opened.
     pub(super) glitches: Vec<FaultId>,
+    /// Whether something could not be read when it was started that can be by now.
+    pub(super) unread: bool,
     /// Whether its disk lied, and a power cut showed it.
     pub(super) lied: bool,
     /// How often a repair fell short.
@@ -122,6 +124,7 @@ impl Seat {
             falls: 0,
             repair: Repair::default(),
             glitches: Vec::new(),
+            unread: false,
             lied: false,
             tries: 0,
             inside: false,
@@ -294,6 +297,7 @@ impl World {
         let mut draws = self.draws.of(Stream::Life, entity);
         let (life, faults) = (seat.life, seat.disk_faults);
         let opened = seat.open(Arc::clone(&seat.disk), &self.options, draws.seed(), now);
+        seat.unread = !seat.glitches.is_empty();
         seat.glitches.drain(..).for_each(|glitch| seat.disk.clear(glitch));
         match opened {
             Ok(store) => {
