@@ -12,7 +12,7 @@ use super::{LinkId, Node};
 use crate::base::{LogId, ReplicaId, SpaceId};
 use crate::causal::Tip;
 use crate::log::Disk;
-use crate::store::{Run, Serving};
+use crate::store::{Run, Serving, Store};
 use crate::sync::{Code, Message, parts};
 
 impl<D: Disk + Clone> Node<D> {
@@ -56,11 +56,12 @@ impl<D: Disk + Clone> Node<D> {
                 continue;
             }
             let Some(from) = talk.live.filter(|from| *from < self.store.written()) else { return };
-            let written = self.store.written();
-            let Ok((mut arrived, next)) = self.store.arrived(&space, from, written, CHUNK_BYTES)
-            else {
-                return;
-            };
+            // What is damaged is no news, and after a repair records lie elsewhere than they did:
+            // what comes after is pushed all the same.
+            let arrived =
+                |store: &mut Store<D>| store.arrived(&space, from, store.written(), CHUNK_BYTES);
+            let (arrived, _) = self.store.with_degraded(arrived);
+            let Ok((mut arrived, next)) = arrived else { return };
             talk.live = Some(next);
             if mutant!("not-passed-on") {
                 let own = self.store.replica();

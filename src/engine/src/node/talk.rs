@@ -278,12 +278,7 @@ impl<D: Disk + Clone> Node<D> {
                 self.report_durable(&space);
                 Some(inserted.tips)
             }
-            Err(
-                InsertError::Gap { .. }
-                | InsertError::WaitingRoom
-                | InsertError::Early { .. }
-                | InsertError::Fork { .. },
-            ) => {
+            Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
                 // What came before the culprit stays applied.
                 self.watch_waiting();
                 self.report_durable(&space);
@@ -296,6 +291,8 @@ impl<D: Disk + Clone> Node<D> {
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 None
             }
+            // Of what is held under another id a report would say that it is here.
+            Err(InsertError::Fork { .. }) => None,
             Err(error) => {
                 self.close(id, Code::PROTOCOL, &error.to_string());
                 None
