@@ -98,12 +98,13 @@ impl Layout {
     fn find_newest<D: Disk>(&mut self, disk: &D, store: &[u8; 16]) -> Result<(), OpenError> {
         let begun = self.manifest.entries.pop_if(|entry| entry.state == State::Begun);
         let closed: BTreeSet<u64> = self.manifest.entries.iter().map(|e| e.id.file).collect();
-        let last = self.manifest.entries.last().map_or(0, |entry| entry.id.place);
         let missing = begun.filter(|entry| !self.files.contains(&entry.id.file));
         if let Some(entry) = missing {
             self.manifest.put(Entry { state: State::Cut, ..entry });
             self.lost = true;
         }
+        // The next opening finds the lost one in the list, and must see the others as this one.
+        let last = self.manifest.entries.last().map_or(0, |entry| entry.id.place);
         for number in self.files.difference(&closed).copied().collect::<Vec<_>>() {
             let file = FileId::new(FileKind::Segment, number);
             let listed = begun.filter(|entry| entry.id.file == number);

@@ -173,10 +173,13 @@ pub(super) fn open<D: Disk>(
     };
     log.judge_anew(&mut recovery);
     let count = surveyed.len();
+    // One that is named somewhere and lost may stand behind those that are found.
+    let lost = log.manifest.entries.last().map_or(0, |entry| entry.id.place);
     for (at, segment) in surveyed.iter().enumerate() {
         recovery.damage.extend(segment.damage());
         recovery.torn.extend(segment.torn());
-        log.settle(segment, at + 1 == count, &mut recovery)?;
+        let last = at + 1 == count && segment.candidate.known.id.place > lost;
+        log.settle(segment, last, &mut recovery)?;
     }
     log.finish_recovery(&layout.strays, &mut recovery);
     sometimes!("log-torn-tail", !recovery.torn.is_empty());
@@ -279,11 +282,10 @@ impl<D: Disk> Log<D> {
             }
             sometimes!("log-read-at-last", entry.unread.is_some());
             recovery.torn.extend(segment.torn());
-            let former = match entry.unread {
-                Some(_) => entry.former.or(Some(entry.sha)),
-                None => entry.former,
-            };
-            let judged = Entry { former, ..segment.entry(&self.disk) };
+            let mut judged = Entry { former: entry.former, ..segment.entry(&self.disk) };
+            if (judged.sha, judged.end) != (entry.sha, entry.kept()) {
+                judged.former = entry.former.or(Some(entry.sha));
+            }
             if judged != entry {
                 self.manifest.put(judged);
                 self.manifest_due = true;

@@ -8,7 +8,7 @@ use super::talk::CHUNK_BYTES;
 use super::{LinkId, Node};
 use crate::base::{LogId, SpaceId};
 use crate::log::Disk;
-use crate::store::{Run, Serving};
+use crate::store::{Run, Serving, Store};
 use crate::sync::{Code, Message, parts};
 use std::collections::BTreeMap;
 
@@ -34,11 +34,12 @@ impl<D: Disk + Clone> Node<D> {
                 continue;
             }
             let Some(from) = talk.live.filter(|from| *from < self.store.written()) else { return };
-            let Ok((mut arrived, next)) =
-                self.store.arrived(from, self.store.written(), ARRIVED_AT_ONCE)
-            else {
-                return;
-            };
+            // What is damaged is no news, and after a repair records lie elsewhere than they did:
+            // what comes after is pushed all the same.
+            let arrived =
+                |store: &mut Store<D>| store.arrived(from, store.written(), ARRIVED_AT_ONCE);
+            let (arrived, _) = self.store.with_degraded(arrived);
+            let Ok((mut arrived, next)) = arrived else { return };
             talk.live = Some(next);
             if mutant!("not-passed-on") {
                 let own = self.store.replica();

@@ -272,12 +272,7 @@ impl<D: Disk + Clone> Node<D> {
                 self.report_durable(&space);
                 true
             }
-            Err(
-                InsertError::Gap { .. }
-                | InsertError::WaitingRoom
-                | InsertError::Early { .. }
-                | InsertError::Fork { .. },
-            ) => {
+            Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
                 // What came before the culprit stays applied.
                 self.watch_waiting();
                 self.report_durable(&space);
@@ -290,6 +285,8 @@ impl<D: Disk + Clone> Node<D> {
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());
                 false
             }
+            // Of what is held under another id a report would say that it is here.
+            Err(InsertError::Fork { .. }) => false,
             Err(error) => {
                 self.close(id, Code::PROTOCOL, &error.to_string());
                 false

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use super::manifest::{Entry, Manifest, Mark, State};
+use super::segment::SegmentId;
 use super::*;
+use crate::base::WallTime;
 
 /// A log of a few KiB: two sealed segments and one that is written.
 fn sample(orderly: bool) -> Shared {
@@ -287,4 +290,62 @@ fn a_file_that_is_cut_short_and_rotten_is_searched_once() {
     assert!(found.iter().all(Result::is_err), "{found:?}");
     let read = log.disk().1.get();
     assert!(read < 4 * kept as u64, "{read} bytes were read of {kept}");
+}
+
+/// The newest segment is lost, and one list names it that knows nothing of those before.
+#[test]
+fn each_opening_says_the_same_of_a_segment_that_is_named_and_lost() {
+    for named_by_mark in [false, true] {
+        let (disk, mut log) = fresh();
+        append(&mut log, 0..3);
+        sync(&mut log).unwrap();
+        drop(log);
+        for slot in 0..2 {
+            let _ = disk.remove(FileId::new(FileKind::Manifest, slot));
+        }
+        let id = SegmentId { place: 5, file: 5, salt: 9, base: WallTime(0) };
+        if named_by_mark {
+            Mark { id, end: 300, generation: 1 }.save(&disk, &STORE).unwrap();
+        } else {
+            let (state, end, records) = (State::Begun, 300, 2);
+            let (sha, former, damaged, unread) = ([0; 32], None, false, None);
+            let entry = Entry { id, state, end, records, sha, former, damaged, unread };
+            let mut list = Manifest { entries: vec![entry], ..Manifest::default() };
+            list.save(&disk, &STORE).unwrap();
+        }
+        let said = [0; 3].map(|_| {
+            let (log, recovery) = open(&disk);
+            assert!(!recovery.damage.is_empty(), "by the mark: {named_by_mark}");
+            numbers(&log)
+        });
+        assert_eq!(said[0], said[1], "by the mark: {named_by_mark}");
+        assert_eq!(said[1], said[2], "by the mark: {named_by_mark}");
+        // What the mark names comes after all that is there; of a list it would have been in it.
+        assert_eq!(said[0].0.len(), if named_by_mark { 3 } else { 0 });
+        let mut log = open(&disk).0;
+        append(&mut log, 3..5);
+        sync(&mut log).unwrap();
+        drop(log);
+        assert!(numbers(&open(&disk).0).0.ends_with(&[3, 4]), "by the mark: {named_by_mark}");
+    }
+}
+
+#[test]
+fn rot_that_was_noted_and_reads_well_again_counts() {
+    let pristine = sample(true);
+    let newest = FileId::new(FileKind::Segment, 3);
+    for at in (0..pristine.content(newest).unwrap().len() as u64).step_by(16) {
+        let disk = Shared::new(pristine.snapshot());
+        disk.flip_bit(newest, at * 8);
+        let (mut log, recovery) = open(&disk);
+        assert!(!recovery.damage.is_empty(), "{at}");
+        append(&mut log, RECORDS..RECORDS + 2);
+        sync(&mut log).unwrap();
+        drop(log);
+        disk.flip_bit(newest, at * 8);
+        let (log, recovery) = open(&disk);
+        assert_eq!(recovery.damage, [], "{at}");
+        assert_eq!(numbers(&log), (up_to(RECORDS + 2), vec![]), "{at}");
+        assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{at}");
+    }
 }

@@ -1,6 +1,8 @@
 //! What cannot be read when a log is opened: it is told, cut nowhere, and counts as soon as it can
 //! be read again.
 
+use std::ops::Range;
+
 use super::*;
 
 const NEWEST: FileId = FileId::new(FileKind::Segment, 2);
@@ -31,19 +33,19 @@ fn sample(unsynced: usize) -> (Shared, usize) {
 }
 
 /// Places of the newest segment that a disk may fail to read: each sector, and pairs of them.
-fn places(disk: &Shared) -> Vec<Vec<std::ops::Range<u64>>> {
+fn places(disk: &Shared) -> Vec<Vec<Range<u64>>> {
     let used = disk.content(NEWEST).unwrap().iter().rposition(|byte| *byte != 0).unwrap() as u64;
     let one: Vec<_> = (0..=used).step_by(64).map(|at| at..at + 64).collect();
     let mut all: Vec<_> = one.iter().map(|range| vec![range.clone()]).collect();
     for pair in one.windows(4) {
         all.push(vec![pair[0].clone(), pair[3].clone()]);
     }
-    all.push(vec![0..used + 1]);
+    all.push(Some(0..used + 1).into_iter().collect());
     all
 }
 
-fn spoil(disk: &Shared, ranges: &[std::ops::Range<u64>]) {
-    let ranges = ranges.iter().map(|range| (NEWEST, range.clone()));
+fn spoil(disk: &Shared, ranges: impl IntoIterator<Item = Range<u64>>) {
+    let ranges = ranges.into_iter().map(|range| (NEWEST, range));
     disk.faults(|faults| faults.unreadable = ranges.collect());
 }
 
@@ -58,7 +60,7 @@ fn what_could_not_be_read_counts_again_when_it_can() {
         for ranges in places(&pristine) {
             for (times, write) in [(1, false), (1, true), (3, true)] {
                 let disk = Shared::new(pristine.snapshot());
-                spoil(&disk, &ranges);
+                spoil(&disk, ranges.clone());
                 let what = format!("{unsynced} {ranges:?} {times} {write}");
                 let mut written = count;
                 for _ in 0..times {
@@ -93,7 +95,7 @@ fn a_log_that_is_open_counts_it_again_when_it_is_asked_to_look() {
     let (pristine, count) = sample(0);
     for ranges in places(&pristine) {
         let disk = Shared::new(pristine.snapshot());
-        spoil(&disk, &ranges);
+        spoil(&disk, ranges.clone());
         let (mut log, _) = open(&disk);
         append(&mut log, count..count + 2);
         sync(&mut log).unwrap();
@@ -113,7 +115,7 @@ fn a_torn_tail_that_could_not_be_read_is_cut_when_it_can() {
     pristine.plant(NEWEST, used, &[0xee; 300]);
     for at in (used - 64..used + 236).step_by(16) {
         let disk = Shared::new(pristine.snapshot());
-        spoil(&disk, &[at as u64..at as u64 + 64]);
+        spoil(&disk, Some(at as u64..at as u64 + 64));
         let (mut log, _) = open(&disk);
         append(&mut log, count..count + 2);
         sync(&mut log).unwrap();
@@ -139,7 +141,7 @@ fn what_follows_a_hole_is_cut_when_the_hole_turns_out_to_be_one() {
     assert!(least.len() >= count - 6 && least.len() < count, "{least:?}");
     for at in (hole.start - 40..hole.end + 40).step_by(8) {
         let disk = Shared::new(pristine.snapshot());
-        spoil(&disk, &[at as u64..at as u64 + 8]);
+        spoil(&disk, Some(at as u64..at as u64 + 8));
         let (mut log, _) = open(&disk);
         append(&mut log, count..count + 2);
         sync(&mut log).unwrap();
@@ -159,7 +161,7 @@ fn what_a_disk_neither_reads_nor_writes_again_is_kept() {
     assert_eq!(durable, count);
     for at in (128..1000).step_by(64) {
         let disk = Shared::new(pristine.snapshot());
-        spoil(&disk, &[at..at + 64]);
+        spoil(&disk, Some(at..at + 64));
         disk.faults(|faults| faults.read_only = true);
         let (mut log, _) = open(&disk);
         disk.faults(|faults| faults.read_only = false);
@@ -179,7 +181,7 @@ fn rot_in_what_could_not_be_read_is_told_when_it_can() {
     for at in (128..512).step_by(16) {
         let disk = Shared::new(pristine.snapshot());
         disk.flip_bit(NEWEST, at * 8);
-        spoil(&disk, &[at / 512 * 512..at / 512 * 512 + 512]);
+        spoil(&disk, Some(at / 512 * 512..at / 512 * 512 + 512));
         open(&disk);
         heal(&disk);
         for _ in 0..2 {

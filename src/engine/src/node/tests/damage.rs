@@ -32,3 +32,92 @@ fn what_vouched_for_a_log_comes_again_after_it_was_lost() {
     world.connect(1, 2);
     world.assert_equal();
 }
+
+/// Three replicas and a copy of the first; each side of the fork has somebody who builds upon it.
+fn forked() -> World {
+    let mut world = World::new(3);
+    world.share();
+    world.put(0, "a", "1");
+    let links = [world.connect(0, 1), world.connect(0, 2)];
+    links.into_iter().for_each(|link| world.cut(link));
+    let twin = world.twin(0);
+    for round in 0..2 {
+        world.put(0, "b", &round.to_string());
+        world.put(twin, "b", &(round + 7).to_string());
+    }
+    let links = [world.connect(0, 1), world.connect(twin, 2)];
+    world.put(1, "c", "1");
+    world.put(2, "c", "2");
+    world.run();
+    links.into_iter().for_each(|link| world.cut(link));
+    let links = [world.connect(1, 2), world.connect(0, 1), world.connect(twin, 1)];
+    for n in 0..4 {
+        world.put(n, "d", &n.to_string());
+        world.run();
+    }
+    links.into_iter().for_each(|link| world.cut(link));
+    world
+}
+
+#[test]
+fn whatever_record_rots_beside_a_fork_a_repair_makes_all_whole() {
+    let mut world = forked();
+    world.assert_equal();
+    let whole = world.hashes(1);
+    world.nodes[1].store().close().unwrap();
+    let pristine = world.disks[1].snapshot();
+    let places = world.nodes[1].store().record_places();
+    assert!(places.len() > 12, "{places:?}");
+    for place in places {
+        world.disks[1] = Arc::new(pristine.snapshot());
+        let file = FileId::new(FileKind::Segment, place.segment);
+        assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 12) * 8));
+        world.nodes[1] = world.open(1);
+        let mut missing = vec![String::new()];
+        for _ in 0..3 {
+            world.nodes[1].store().begin_repair().unwrap();
+            let links = [world.connect(1, 0), world.connect(1, 2)];
+            missing = world.nodes[1].store().finish_repair().unwrap().missing;
+            world.run();
+            links.into_iter().for_each(|link| world.cut(link));
+            if missing.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(missing, Vec::<String>::new(), "{place}");
+        assert_eq!(world.hashes(1), whole, "{place}");
+        world.nodes[1].store().close().unwrap();
+        let found = crate::store::verify(&world.disks[1], true).unwrap();
+        assert_eq!(found.problems, [], "{place}");
+    }
+}
+
+#[test]
+fn news_are_pushed_over_a_link_that_lasts_through_a_repair() {
+    let mut world = World::new(2);
+    world.share();
+    let link = world.connect(0, 1);
+    for n in 0..6 {
+        world.put(0, "a", &n.to_string());
+        world.run();
+    }
+    world.put(1, "b", "1");
+    world.run();
+    world.cut(link);
+    world.nodes[1].store().close().unwrap();
+    let place = world.nodes[1].store().record_places()[4];
+    let file = FileId::new(FileKind::Segment, place.segment);
+    assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 12) * 8));
+    world.nodes[1] = world.open(1);
+    world.connect(0, 1);
+    world.nodes[1].store().begin_repair().unwrap();
+    let (now, peer) = (world.now(), world.nodes[0].store().replica());
+    world.nodes[1].sync_with(now, peer);
+    world.run();
+    assert_eq!(world.nodes[1].store().finish_repair().unwrap().missing, Vec::<String>::new());
+    for n in 2..5 {
+        world.put(1, "b", &n.to_string());
+        world.run();
+        assert_eq!(world.show(0, "b"), Some(n.to_string()));
+    }
+}

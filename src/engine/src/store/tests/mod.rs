@@ -60,6 +60,12 @@ impl TestStore {
         all
     }
 
+    /// Where all records lie.
+    pub(crate) fn record_places(&self) -> Vec<Position> {
+        let from = Position { segment: 0, offset: 0 };
+        self.log.scan(from).flatten().map(|(position, _)| position).collect()
+    }
+
     /// Where the records lie that vouch for logs.
     pub(crate) fn voucher_places(&self) -> Vec<Position> {
         let from = Position { segment: 0, offset: 0 };
