@@ -38,7 +38,7 @@ pub(super) enum State {
     Cut,
 }
 
-/// Returns the how-manieth list of segments, or local file, these bytes are, if they are a good one.
+/// Returns the how-manieth list of segments, or local file, these bytes are, if they are good.
 pub(crate) fn generation(kind: FileKind, file: &[u8]) -> Option<u64> {
     match kind {
         FileKind::Manifest => Manifest::read(file).ok().map(|list| list.generation),

@@ -23,5 +23,6 @@ pub use json::{Json, JsonError, JsonReason, canonical, is_canonical};
 pub use op::{Op, OpError};
 pub use payload::Payload;
 pub use stamp::Stamp;
+pub(crate) use state::counts_again;
 pub use state::{Applied, LiveEvent, State};
 pub use view::{Conflict, Value, View};

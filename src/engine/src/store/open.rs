@@ -16,6 +16,7 @@ use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
 use crate::base::{Hash, LogId, Now, Reader, Rng};
 use crate::causal::Tip;
+use crate::crdt::counts_again;
 use crate::event::{Commit, Dictionary, ForkProof, KeyPair, Voucher, compact};
 use crate::log::{Damage, Disk, FileId, FileKind, Log, LogOptions, Position, Record, Recovery};
 
@@ -364,7 +365,10 @@ impl<D: Disk + Clone> Store<D> {
                         self.tail.note(&commit);
                         return Some(Replayed::Done);
                     }
-                } else if self.is_here(space_ix, &commit) && !mutant!("record-replayed-twice") {
+                } else if self.is_here(space_ix, &commit)
+                    && !mutant!("record-replayed-twice")
+                    && !counts_again()
+                {
                     sometimes!("store-record-met-twice");
                     return Some(Replayed::Done);
                 }
