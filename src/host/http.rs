@@ -4,7 +4,7 @@
 //! patience with who stands still: neither with a request that does not come, nor with an answer
 //! that is not read, so that nobody holds on to a thread or a place for ever. The user's own socket
 //! has all the patience that a pager or a slow pipe wants. Who may ask what is not decided here:
-//! see [`Guard`](super::api::Guard).
+//! see [`Guard`].
 
 use std::io;
 use std::net::SocketAddr;
