@@ -8,7 +8,7 @@ use crate::command::{CommandError, Front};
 /// The planted bugs that no batch finds.
 pub const NOT_FOUND: &[Listed] = &[Listed {
     name: "branch-replayed-twice",
-    why: "no log of a world holds a commit of a branch twice",
+    why: "a branch is seldom where something cannot be read for a while, and sent again",
     test: "failing_syncs_and_writes_lose_nothing_that_was_durable",
 }];
 
