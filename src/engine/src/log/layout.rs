@@ -115,7 +115,9 @@ impl Layout {
                 Ok(Ok(header)) if header.store != *store => {
                     return Err(OpenError::OtherStore { file });
                 }
-                Ok(Ok(header)) => (header.id, header.previous, None),
+                Ok(Ok(header)) if named.is_none_or(|id| id == header.id) => {
+                    (header.id, header.previous, None)
+                }
                 Ok(Err(HeaderError::Version(major))) => {
                     return Err(OpenError::Version { file, major });
                 }

@@ -7,7 +7,7 @@
 //! log after an orderly end.
 
 use super::disk::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
-use super::segment::{Predecessor, SegmentId, VERSION};
+use super::segment::{HEADER_BYTES, Predecessor, SegmentId, VERSION};
 use crate::base::{CodecError, Hash, Reader, WallTime, Writer as _, sha256};
 use crate::limits;
 
@@ -203,8 +203,10 @@ impl Manifest {
             let damaged = byte & DAMAGED > 0;
             let unread = if byte & UNREAD > 0 { Some(r.u32()?) } else { None };
             let follows = entries.last().map_or(0, |last| last.id.place) < id.place;
-            let judged = state != State::Begun || unread.is_none();
-            if !follows || !judged || unread.is_some_and(|upto| upto < end) {
+            // One is entered as begun once a sync of it succeeded, and is read from then on.
+            let begun = end >= HEADER_BYTES && unread.is_none();
+            let fits = state != State::Begun || begun;
+            if !follows || !fits || unread.is_some_and(|upto| upto < end) {
                 return Err(LoadError::Damaged);
             }
             entries.push(Entry { id, state, end, records, sha, former, damaged, unread });
@@ -367,6 +369,15 @@ mod tests {
             for len in 0..good.len() {
                 assert!(damaged(&good[..len]), "cut to {len}");
             }
+        }
+    }
+
+    #[test]
+    fn a_begun_segment_has_a_durable_header() {
+        for (end, whole) in [(0, false), (HEADER_BYTES - 1, false), (HEADER_BYTES, true)] {
+            let entries = vec![Entry { end, ..entry(9, State::Begun) }];
+            let bytes = Manifest { entries, ..Manifest::default() }.encode(&STORE);
+            assert_eq!(Manifest::decode(&bytes, &STORE).is_ok(), whole, "{end}");
         }
     }
 
