@@ -52,7 +52,7 @@ pub struct LiveEvent {
 }
 
 /// Tells whether what is here already is taken again: only with a planted bug, which stands before
-/// two guards of which either is enough.
+/// each of the guards, any of which is enough.
 pub(crate) fn counts_again() -> bool {
     mutant!("add-counts-again")
 }

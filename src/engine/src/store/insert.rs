@@ -8,7 +8,7 @@ use super::waiting::Held;
 use super::{InsertError, ReadError, Store};
 use crate::base::{CommitId, Hlc, HlcClock, LogId, Now, SpaceId};
 use crate::causal::Tip;
-use crate::crdt::Supersedes;
+use crate::crdt::{Supersedes, counts_again};
 use crate::event::{Commit, Kind, Voucher};
 use crate::log::Disk;
 
@@ -68,7 +68,8 @@ impl<D: Disk + Clone> Store<D> {
         self.vouch_anew(space_ix, &chunk, known)?;
         let commits: Vec<Arc<Commit>> = chunk.commits.into_iter().map(Arc::new).collect();
         let mut taken = Ok(());
-        for commit in commits.iter().filter(|commit| last.contains_key(&commit.log())) {
+        let brings = |commit: &&Arc<Commit>| last.contains_key(&commit.log()) || counts_again();
+        for commit in commits.iter().filter(brings) {
             taken = self.take_new(now, space_ix, commit, &mut vouched, &mut inserted);
             if taken.is_err() {
                 break;
@@ -96,12 +97,13 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<(), InsertError> {
         let table = self.table(space_ix)?;
         if !table.is_suspect(&commit.log(), commit.seq()) {
-            let new = commit.seq() > table.seq(&commit.log());
-            return if new {
-                self.take(now, space_ix, Arc::clone(commit), vouched, inserted)
-            } else {
-                Ok(())
-            };
+            if commit.seq() > table.seq(&commit.log()) {
+                return self.take(now, space_ix, Arc::clone(commit), vouched, inserted);
+            }
+            if counts_again() {
+                self.apply_states(space_ix, commit, commit.log());
+            }
+            return Ok(());
         }
         match self.locate(space_ix, &commit.tip())? {
             Some(_) => Ok(()),
