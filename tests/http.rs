@@ -254,6 +254,12 @@ fn a_write_is_answered_when_peers_hold_it() {
     let (status, wrote) = put("Prefer: durability=peers=2; wait=0", "3");
     assert_eq!((status, &wrote["durable"]), (202, &true.into()), "one peer is not two: {wrote}");
     assert!(wrote["peers"].as_u64().unwrap() < 2, "{wrote}");
+    let mut import = home.command("a");
+    import.args(["import", "-", "--durability", "peers=1", "--json"]);
+    let lines = (0..50).map(|n| format!("{{\"op\":\"put\",\"key\":\"i/{n}\",\"value\":{n}}}\n"));
+    let output = common::feed(import, lines.collect::<String>().as_bytes());
+    let counts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &counts["peers"]), (Some(0), &1.into()), "{counts}");
     let (status, wrote) = put("Prefer: durability=local", "4");
     assert_eq!((status, wrote.get("peers")), (200, None), "nobody asked");
     // What was acknowledged by the peer is there when both are killed.
@@ -264,5 +270,9 @@ fn a_write_is_answered_when_peers_hold_it() {
     // Without a node there is nobody to ask: it is written, and that is told.
     let alone = home.run("a", &["put", "k", "6", "--durability", "peers=1"]);
     assert_eq!(alone.status.code(), Some(8), "{alone:?}");
+    let mut alone = home.command("a");
+    alone.args(["import", "-", "--durability", "peers=1"]);
+    let line = b"{\"op\":\"put\",\"key\":\"late\",\"value\":1}\n";
+    assert_eq!(common::feed(alone, line).status.code(), Some(8), "nobody was reached");
     assert_eq!(home.ok("a", &["get", "k"]), "6");
 }

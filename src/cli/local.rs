@@ -141,7 +141,8 @@ impl Host for Local {
             };
             let served = async {
                 let (served, http) = (replica.clone(), node.http.clone());
-                let listen = blocking(move || serve(&served, &node)).await?;
+                let served = move || serve(&served, &node).map_err(OpenError::Failed);
+                let listen = blocking(served).await?;
                 let http = match http {
                     Some(http) => door(&replica, &store.data_dir, &http).await?,
                     None => None,
@@ -240,11 +241,7 @@ fn opened(replica: Replica) -> Opened {
 }
 
 /// Starts to serve, and joins what was asked for.
-fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, OpenError> {
-    start(replica, node).map_err(OpenError::Failed)
-}
-
-fn start(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
+fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
     let listen = resolve(&node.listen)?;
     let fail = |error: NodeError| Failure::other(error.to_string());
     let bound = replica

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Request, Response, Uri, header};
 use futures_util::future::BoxFuture;
+use kdelta::host::http::host_of;
 use kdelta::host::token;
 use tokio::net::TcpStream;
 
@@ -51,7 +52,7 @@ impl RemoteApi {
         if let Some(token) = &self.token {
             request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = host_of(authority);
         let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(PORT))).await;
         let stream = stream.map_err(|error| {
             Failure::unavailable(format!("no node answers at http://{authority}: {error}"))
@@ -94,7 +95,7 @@ fn authority(url: &str) -> Result<Authority, Failure> {
 
 /// Tells whether that can only be this machine.
 fn is_here(authority: &Authority) -> bool {
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let host = host_of(authority);
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
+use axum::http::uri::Authority;
 use axum::serve::{Listener, ListenerExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
+use tower_http::timeout::TimeoutBody;
 
 use super::api::{self, Guard};
 use super::locked;
@@ -35,7 +37,7 @@ use super::replica::Replica;
 
 /// How long a stranger may stand still: before and in the head of a request, between two pieces of
 /// its body, and while an answer waits to be read.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most connections at a time; who comes then is told to come again.
 const CONNECTIONS_MAX: usize = 2048;
@@ -110,13 +112,19 @@ impl Door {
     }
 }
 
+/// Returns the host of an authority, an IPv6 address without its brackets.
+pub fn host_of(authority: &Authority) -> &str {
+    authority.host().trim_start_matches('[').trim_end_matches(']')
+}
+
 async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     patience: Option<Duration>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let service = TowerToHyperService::new(router.layer(axum::middleware::map_request(linger)));
+    let attend = move |request: Request<Body>| async move { attend(request, patience) };
+    let service = TowerToHyperService::new(router.layer(axum::middleware::map_request(attend)));
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES_MAX).timer(TokioTimer::new()).header_read_timeout(patience);
     let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
@@ -146,12 +154,16 @@ async fn serve<L: Listener>(
     open.shutdown().await;
 }
 
-/// Lets a refusal be heard while its request is still being sent.
+/// Lets go of a body that stands still, and lets a refusal be heard while its request is still
+/// being sent.
 ///
 /// A server that stops reading closes the connection, and a client that still writes then sees the
 /// end of the connection before the answer. So what nobody wants of a body is read and dropped.
-async fn linger(request: Request<Body>) -> Request<Body> {
-    request.map(|body| Body::new(Lingering(body)))
+fn attend(request: Request<Body>, patience: Option<Duration>) -> Request<Body> {
+    request.map(|body| match patience {
+        Some(patience) => Body::new(TimeoutBody::new(patience, Lingering(body))),
+        None => Body::new(Lingering(body)),
+    })
 }
 
 /// A body whose rest is read when it is dropped early.

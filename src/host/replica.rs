@@ -252,11 +252,30 @@ impl Replica {
         let durable = self.shared.finish(state, durability)?;
         let peers = match durability {
             Durability::Peers(count, patience) => {
-                Some(self.shared.spread(&space, &written.tip, usize::from(count), patience))
+                Some(self.held_by(&space, &written.tip, count, patience))
             }
             Durability::Buffered | Durability::Local => None,
         };
         Ok(Committed { written, durable, peers })
+    }
+
+    /// Waits until `count` peers that are connected said that they hold a commit durably, or the
+    /// patience is over; returns how many did.
+    pub fn held_by(&self, space: &SpaceId, tip: &Tip, count: u16, patience: Duration) -> usize {
+        let shared = &self.shared;
+        // Without a node nobody can say anything.
+        let patience = if locked(&shared.net).is_some() { patience } else { Duration::ZERO };
+        let end = Instant::now() + patience;
+        let mut state = locked(&shared.state);
+        loop {
+            let holders = state.node.holders(space, tip);
+            let left = end.saturating_duration_since(Instant::now());
+            if holders >= usize::from(count) || left.is_zero() || state.closed {
+                return holders;
+            }
+            let waited = shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Makes an open space under a name that is not taken; durable on return.
@@ -421,24 +440,6 @@ impl Shared {
             } else {
                 self.wait(state)
             };
-        }
-    }
-
-    /// Waits until `count` peers hold a commit durably, or the patience is over; returns how many
-    /// do.
-    fn spread(&self, space: &SpaceId, tip: &Tip, count: usize, patience: Duration) -> usize {
-        // Without a node nobody can say anything.
-        let patience = if locked(&self.net).is_some() { patience } else { Duration::ZERO };
-        let end = Instant::now() + patience;
-        let mut state = locked(&self.state);
-        loop {
-            let holders = state.node.holders(space, tip);
-            let left = end.saturating_duration_since(Instant::now());
-            if holders >= count || left.is_zero() || state.closed {
-                return holders;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::problem::{Kind, Problem};
 use super::request::Match;
 use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
-use crate::engine::causal::VersionVector;
+use crate::engine::causal::{Tip, VersionVector};
 use crate::engine::crdt::View;
 use crate::engine::log::Position;
 use crate::engine::store::{self, Expect, ReadError, Write};
@@ -143,6 +143,17 @@ impl Backend {
     /// Writes; returns when the durability is reached.
     pub(super) fn write(&self, write: Write, durability: Durability) -> Result<Committed, Problem> {
         Ok(self.replica.write(write, durability)?)
+    }
+
+    /// Waits until so many peers hold a commit, or the patience is over; returns how many do.
+    pub(super) fn held_by(
+        &self,
+        space: &SpaceId,
+        tip: &Tip,
+        count: u16,
+        patience: Duration,
+    ) -> usize {
+        self.replica.held_by(space, tip, count, patience)
     }
 
     /// Waits until everything written so far is durable.

@@ -18,9 +18,10 @@ use super::keys::{request_id, write_of};
 use super::ops::{self, Line};
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Media};
-use super::shapes::{BatchCommit, Batched, Counts};
+use super::shapes::{BatchCommit, Batched, Counts, Imported};
 use super::{Answer, json, written};
 use crate::engine::base::{SpaceId, sha256};
+use crate::engine::causal::Tip;
 use crate::engine::store::Written;
 use crate::host::replica::Durability;
 
@@ -183,11 +184,12 @@ pub(super) async fn import(
     body: Body,
 ) -> Answer {
     request::media(&headers, &[Media::Lines, Media::Json])?;
-    // It is durable at the end whatever is preferred; the header is still checked.
-    request::durability(&headers)?;
+    // It is durable here at the end whatever is preferred.
+    let durability = request::durability(&headers)?;
     let name = ask.space;
     let space = api.run(move |backend| backend.space_to_write(&name)).await?;
-    let mut import = Import { space, seen: BTreeMap::new(), number: 0, counts: Counts::default() };
+    let (seen, counts) = Default::default();
+    let mut import = Import { space, seen, number: 0, counts, last: None };
     let mut lines = Lines { body, buffer: Vec::new(), searched: 0, ended: false };
     loop {
         let next = lines.next().await;
@@ -203,15 +205,15 @@ pub(super) async fn import(
         }
         import = api.run(move |backend| import.take(backend, &ready)).await?;
     }
-    let body = value!(&import.counts);
-    json(&durably(body))
-}
-
-fn durably(mut counts: Value) -> Value {
-    if let Some(counts) = counts.as_object_mut() {
-        counts.insert("durable".to_owned(), Value::Bool(true));
-    }
-    counts
+    let Import { counts, last, .. } = import;
+    let mut done = Imported { counts, durable: true, peers: None };
+    let (Durability::Peers(count, patience), Some(tip)) = (durability, last) else {
+        return json(&done);
+    };
+    // It is all of one log, and who holds the last of that holds what comes before.
+    let held = move |backend: &Backend| Ok(backend.held_by(&space, &tip, count, patience));
+    done.peers = Some(api.run(held).await?);
+    written(&done, durability, done.peers)
 }
 
 /// How far an import has come.
@@ -222,6 +224,8 @@ struct Import {
     seen: BTreeMap<u64, u32>,
     number: u64,
     counts: Counts,
+    /// The commit that was written last.
+    last: Option<Tip>,
 }
 
 impl Import {
@@ -253,6 +257,10 @@ impl Import {
         let id = Some(self.request_id(text));
         let committed = backend.write(write_of(self.space, line, id), Durability::Buffered)?;
         count(&mut self.counts, &committed.written, tags);
+        // A line that was skipped may lie long before the others.
+        if !committed.written.repeated || self.last.is_none() {
+            self.last = Some(committed.written.tip);
+        }
         Ok(())
     }
 

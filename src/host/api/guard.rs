@@ -19,11 +19,10 @@ use axum::http::{
 };
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse as _;
-use tower_http::timeout::TimeoutBody;
 
 use super::problem::{Kind, Problem};
 use crate::engine::base::{Hash, sha256};
-use crate::host::http::PATIENCE;
+use crate::host::http::host_of;
 
 /// Routes that tell only whether the node is alive.
 const OPEN_ROUTES: [&str; 1] = ["/healthz"];
@@ -79,7 +78,7 @@ impl Guard {
         let Some(authority) = request.uri().authority().cloned().or(named) else {
             return Err(Problem::usage("the request names no host").hint("Send a header Host"));
         };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = host_of(&authority);
         let is_local = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok();
         if is_local || self.hosts.contains(&host.to_ascii_lowercase()) {
             return Ok(authority);
@@ -146,7 +145,7 @@ async fn pass(
     let mut response = if is_preflight(&request) && origin.is_some() {
         permission()
     } else {
-        next.run(request.map(|body| Body::new(TimeoutBody::new(PATIENCE, body)))).await
+        next.run(request).await
     };
     if let Some(origin) = origin {
         let headers = response.headers_mut();

@@ -220,6 +220,16 @@ pub(super) struct Counts {
     pub(super) skipped: u64,
 }
 
+/// What an import answers.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Imported {
+    #[serde(flatten)]
+    pub(super) counts: Counts,
+    pub(super) durable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peers: Option<usize>,
+}
+
 /// What a batch of one commit answers.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Batched {

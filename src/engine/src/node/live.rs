@@ -28,8 +28,7 @@ impl<D: Disk + Clone> Node<D> {
 
     /// Says what was taken of a push. What waits or is suspected is not held.
     fn send_acked(&mut self, id: LinkId, space: SpaceId, mut tips: Vec<Tip>) {
-        let Ok(version) = self.store.version(&space) else { return };
-        tips.retain(|tip| version.contains(&tip.log, tip.seq));
+        tips.retain(|tip| self.store.id_at(&space, &tip.log, tip.seq) == Some(tip.id));
         for message in Message::acked(space, &tips) {
             self.send(id, &message);
         }

@@ -53,6 +53,17 @@ fn heal(disk: &Shared) {
     disk.faults(|faults| faults.unreadable.clear());
 }
 
+/// Writes two more, and opens the log once all can be read again: nothing is damaged then.
+fn healed_after(mut log: Log<Shared>, disk: &Shared, count: usize) -> Log<Shared> {
+    append(&mut log, count..count + 2);
+    sync(&mut log).unwrap();
+    drop(log);
+    heal(disk);
+    let (log, recovery) = open(disk);
+    assert_eq!(recovery.damage, []);
+    log
+}
+
 #[test]
 fn what_could_not_be_read_counts_again_when_it_can() {
     for unsynced in [0, 2] {
@@ -142,13 +153,8 @@ fn what_follows_a_hole_is_cut_when_the_hole_turns_out_to_be_one() {
     for at in (hole.start - 40..hole.end + 40).step_by(8) {
         let disk = Shared::new(pristine.snapshot());
         spoil(&disk, Some(at as u64..at as u64 + 8));
-        let (mut log, _) = open(&disk);
-        append(&mut log, count..count + 2);
-        sync(&mut log).unwrap();
-        drop(log);
-        heal(&disk);
-        let (log, recovery) = open(&disk);
-        assert_eq!(recovery.damage, [], "{at}");
+        let (log, _) = open(&disk);
+        let log = healed_after(log, &disk, count);
         let expected = [least.clone(), vec![count, count + 1]].concat();
         assert_eq!(numbers(&log), (expected, vec![]), "{at}");
     }
@@ -163,14 +169,9 @@ fn what_a_disk_neither_reads_nor_writes_again_is_kept() {
         let disk = Shared::new(pristine.snapshot());
         spoil(&disk, Some(at..at + 64));
         disk.faults(|faults| faults.read_only = true);
-        let (mut log, _) = open(&disk);
+        let (log, _) = open(&disk);
         disk.faults(|faults| faults.read_only = false);
-        append(&mut log, count..count + 2);
-        sync(&mut log).unwrap();
-        drop(log);
-        heal(&disk);
-        let (log, recovery) = open(&disk);
-        assert_eq!(recovery.damage, [], "{at}");
+        let log = healed_after(log, &disk, count);
         assert_eq!(numbers(&log), (up_to(count + 2), vec![]), "{at}");
     }
 }
