@@ -22,7 +22,8 @@ usage: kdelta-sim run [--seed N | --seeds A..B] [--nodes N] [--scenario FILE]
                                    the rare paths that a batch misses (feature `marks`)
        kdelta-sim mutants [NAME...] [--seeds A..B] [--every N] [--brief]
                                    the planted bugs that it finds (feature `mutants`); the power
-                                   is cut at each Nth change of the disk, 0: at none
+                                   is cut at each Nth change of the disk, 0: at none; brief: where
+                                   each was found before comes first
        kdelta-sim list             name crash scenarios, planted bugs and rare paths
        everywhere: --json          one object a line
                    --mutant NAME   with a planted bug (feature `mutants`)

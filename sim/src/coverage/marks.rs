@@ -2,14 +2,14 @@
 
 use kdelta_engine::base::mark;
 
-use super::{Batch, Listed, go_on, needs, say};
+use super::{Batch, EVERY, Listed, go_on, needs, say};
 use crate::command::{CommandError, Front};
 
 /// The marks that no batch hits.
 pub const OUT_OF_REACH: &[Listed] = &[];
 
 /// What is played if nothing is said.
-pub const PLAIN: Batch = Batch { seeds: 0..1_000, every: 7, names: Vec::new(), brief: false };
+pub const PLAIN: Batch = Batch { seeds: 0..1_000, every: EVERY, names: Vec::new(), brief: false };
 
 /// Plays a batch, and prints how often each mark was hit. False if one was missed that is not
 /// listed, if one that is listed was hit, or if a promise was broken.

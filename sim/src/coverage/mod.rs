@@ -9,6 +9,7 @@
 //! was hit says that a path was taken, not that what it did was looked at: that is what the
 //! planted bugs are for.
 
+mod found;
 pub mod marks;
 pub mod mutants;
 
@@ -41,7 +42,8 @@ pub struct Batch {
     pub every: u64,
     /// What is asked for by name; all if nothing is.
     pub names: Vec<String>,
-    /// What is listed as not found is tried with the first seeds alone.
+    /// Each planted bug is looked for first where it was found before, and what is listed as not
+    /// found with the first seeds alone.
     pub brief: bool,
 }
 
@@ -129,6 +131,8 @@ fn needs(lacks: &str, feature: &str) -> String {
     format!("this build {lacks}; build it with --features kdelta-sim/{feature}")
 }
 
+/// Of so many boundaries of a crash scenario the power is cut at one if nothing is said.
+const EVERY: u64 = 7;
 /// How many seeds are played before the crash scenarios.
 const SEEDS_FIRST: u64 = 24;
 /// Of so many seeds one is played twice.

@@ -2,7 +2,8 @@
 
 use kdelta_engine::base::mutant;
 
-use super::{Batch, Listed, Play, go_on, say};
+use super::found;
+use super::{Batch, EVERY, Listed, Play, go_on, say};
 use crate::command::{CommandError, Front};
 
 /// The planted bugs that no batch finds.
@@ -20,7 +21,7 @@ pub const NOT_FOUND: &[Listed] = &[
 ];
 
 /// What is played for each if nothing is said.
-pub const PLAIN: Batch = Batch { seeds: 0..500, every: 7, names: Vec::new(), brief: false };
+pub const PLAIN: Batch = Batch { seeds: 0..500, every: EVERY, names: Vec::new(), brief: false };
 
 /// How a bug was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ struct Found {
 
 /// Plays a batch for each planted bug, or for those named, up to the first play that finds it, and
 /// prints which play that is and which promise broke there. Then plays without a bug what was
-/// played with one. False if a bug that is not listed was not found, if one that is listed was, or
+/// played with one; a brief batch only what found one. False if a bug that is not listed was not found, if one that is listed was, or
 /// if a promise is broken without a bug.
 ///
 /// # Errors
@@ -57,12 +58,14 @@ fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
     let wanted = |name: &str| batch.names.is_empty() || batch.names.iter().any(|n| n == name);
     let plays = batch.plays();
     let wanted: Vec<_> = mutant::ALL.iter().filter(|mutant| wanted(mutant.name)).collect();
+    let mut broke = Vec::new();
     for mutant in &wanted {
         let listed = NOT_FOUND.iter().any(|entry| entry.name == mutant.name);
         let few = if listed && batch.brief { batch.first_seeds().count() } else { plays.len() };
+        let before = if batch.brief { found::before(mutant.name) } else { None };
         go_on(front)?;
         plant(Some(mutant.name))?;
-        let found = first(plays.get(..few).unwrap_or_default());
+        let found = first(before.iter().chain(plays.iter().take(few)));
         plant(None)?;
         fine &= found.is_some() != listed;
         let (name, row) = (mutant.name, mutant.row);
@@ -73,6 +76,9 @@ fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
                 let promise = broken.split(": ").next().unwrap_or_default();
                 let note = if listed { " (listed as not found)" } else { "" };
                 say(front, format!("{name:<28} {row:<5} {plays:>4} {play}: {promise}{note}"))?;
+                if !broke.contains(&play) {
+                    broke.push(play);
+                }
             }
             None if listed => say(front, format!("{name:<28} {row:<5}    - listed: not found"))?,
             None => {
@@ -80,20 +86,21 @@ fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {
             }
         }
     }
-    for play in plays.iter().take(furthest) {
+    let again = if batch.brief { &broke } else { plays.get(..furthest).unwrap_or(&plays) };
+    for play in again {
         if let Some(broken) = play.broken() {
             say(front, format!("without a bug, {play}: {broken}"))?;
             fine = false;
         }
     }
-    say(front, format!("{found_all} of {} found; without a bug {furthest} plays", wanted.len()))?;
+    let (all, clean) = (wanted.len(), again.len());
+    say(front, format!("{found_all} of {all} found; without a bug {clean} plays"))?;
     Ok(fine)
 }
 
 /// Returns the first play in which something breaks.
-fn first(plays: &[Play]) -> Option<Found> {
+fn first<'a>(plays: impl Iterator<Item = &'a Play>) -> Option<Found> {
     plays
-        .iter()
         .zip(1..)
         .find_map(|(play, plays)| play.broken().map(|broken| Found { play: *play, plays, broken }))
 }
