@@ -81,6 +81,8 @@ fn the_command_line_prints_the_same_over_http() {
         &["get", "user/1"][..],
         &["get", "user/1", "--at", "tag:v1", "--json"],
         &["list", "--values", "--limit", "0", "--json"],
+        &["query", "--where", "@value contains 'red'", "--json"],
+        &["query", "--sum", "@value", "--count"],
         &["history", "--json"],
         &["explain", "tags"],
         &["export", "--history"],

@@ -4,6 +4,7 @@
 //! they get there. Values, numbers and points may begin with `-`.
 
 mod node;
+mod query;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub(crate) use node::{Peers, PeersAction, Serve, Space, Sync, Ticket};
+pub(crate) use query::Query;
 
 /// Versioned keys that merge: offline edits, history, time travel and peer-to-peer sync.
 #[derive(Debug, Parser)]
@@ -106,6 +108,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  kdelta list user/ --values\n  kdelta list --limit 0 --json"
     )]
     List(List),
+    /// Finds keys by what their values hold; sorts, counts and sums up
+    #[command(after_help = query::EXAMPLES)]
+    Query(Query),
     /// Applies a file of operations as one atomic commit
     #[command(after_help = "A line is {\"op\":\"put\",\"key\":K,\"value\":V} or another op; \
         - reads stdin.\n\nExample:\n  kdelta batch changes.jsonl")]

@@ -19,6 +19,7 @@ mod inspect;
 mod local;
 mod node;
 mod peer;
+mod query;
 mod remote;
 mod settings;
 mod sim;
@@ -165,6 +166,7 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
         Command::Diff(args) => inspect::diff(context, args).await,
         Command::Explain(args) => inspect::explain(context, args).await,
         Command::List(args) => inspect::list(context, args).await,
+        Command::Query(args) => query::query(context, args).await,
         Command::Batch(args) => transfer::batch(context, args).await,
         Command::Import(args) => transfer::import(context, args).await,
         Command::Export(args) => transfer::export(context, args).await,

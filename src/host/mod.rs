@@ -12,6 +12,7 @@ pub mod identity;
 pub mod lock;
 mod net;
 pub mod peers;
+pub mod query;
 pub mod quic;
 mod reads;
 pub mod repair;

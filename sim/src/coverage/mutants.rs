@@ -34,8 +34,8 @@ struct Found {
 
 /// Plays a batch for each planted bug, or for those named, up to the first play that finds it, and
 /// prints which play that is and which promise broke there. Then plays without a bug what was
-/// played with one; a brief batch only what found one. False if a bug that is not listed was not found, if one that is listed was, or
-/// if a promise is broken without a bug.
+/// played with one; a brief batch only what found one. False if a bug that is not listed was not
+/// found, if one that is listed was, or if a promise is broken without a bug.
 ///
 /// # Errors
 /// [`CommandError::Usage`] if a name is unknown, or without the feature; those of the front.

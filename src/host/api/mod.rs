@@ -16,6 +16,7 @@ mod ops;
 mod past;
 mod point;
 mod problem;
+mod query;
 mod repair;
 mod replay;
 mod request;
@@ -92,6 +93,7 @@ fn of_spaces() -> Router<Api> {
         .route("/v1/spaces/join", post(node::join))
         .route("/v1/spaces/{space}", get(node::space))
         .route("/v1/spaces/{space}/batch", post(bulk::batch))
+        .route("/v1/spaces/{space}/query", post(query::query))
         .route("/v1/spaces/{space}/import", post(bulk::import))
         .route("/v1/spaces/{space}/export", get(export::export))
         .route("/v1/spaces/{space}/tags", get(tags::list))

@@ -2,8 +2,9 @@
 //!
 //! The functions live here alone. `fuzz_targets/` hands them to libFuzzer, `tests/fuzz_corpus.rs`
 //! replays the committed corpus through them on stable. They reach every decoder of the engine by
-//! its public face; where a checksum stands before a decoder they compute it, so that changed bytes
-//! get past it. A function that returns found nothing; anything else is a bug.
+//! its public face, and the language of queries; where a checksum stands before a decoder they
+//! compute it, so that changed bytes get past it. A function that returns found nothing; anything
+//! else is a bug.
 
 #![allow(
     clippy::expect_used,
@@ -15,6 +16,7 @@
 
 pub mod disk;
 pub mod node;
+pub mod query;
 pub mod records;
 pub mod recover;
 pub mod seeds;
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("names", values::names),
     ("node", node::node),
     ("proof", values::proof),
+    ("query", query::query),
     ("records", records::records),
     ("recover", recover::recover),
     ("sidecar", disk::sidecar),

@@ -49,6 +49,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "names" => names(),
         "node" => nodes(),
         "proof" => proofs(),
+        "query" => queries(),
         "records" => named([("held", log_of(&held().disk)), ("peer", log_of(&held().peer))]),
         "recover" => recovers(),
         "sidecar" => sidecars(),
@@ -127,6 +128,24 @@ fn frames() -> Vec<Seed> {
     // A frame of an optional type that nobody knows, and one that must be understood.
     seeds.extend(named([("skipped", vec![33, 3, 1, 2, 3, 22, 1, 9]), ("unknown", vec![34, 0])]));
     seeds
+}
+
+fn queries() -> Vec<Seed> {
+    named([
+        ("compare", br#"a >= 1.50 and not (b = 'x''y' or "c"[1].d != null)"#.to_vec()),
+        (
+            "texts",
+            br#"b contains "x" or b prefix 'x' or b matches '^x.*$' or @key in ["a"]"#.to_vec(),
+        ),
+        ("exists", b"exists @value[3] OR @time < '2027'".to_vec()),
+        ("sorted", br#"{"where":["exists a"],"sort":["a:desc","b"],"select":["c[1].d"]}"#.to_vec()),
+        (
+            "grouped",
+            br#"{"group_by":["a"],"count":true,"sum":["a"],"avg":["a"],"min":["b"],"max":["c"],
+                "sort":["max(c):desc","count"]}"#
+                .to_vec(),
+        ),
+    ])
 }
 
 fn json() -> Vec<Seed> {

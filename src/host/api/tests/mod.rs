@@ -3,6 +3,7 @@
 mod bulk;
 mod keys;
 mod past;
+mod query;
 
 use axum::Router;
 use axum::body::Body;
