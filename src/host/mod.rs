@@ -10,6 +10,7 @@ mod hot;
 pub mod http;
 pub mod identity;
 pub mod lock;
+pub mod metrics;
 mod net;
 pub mod peers;
 pub mod query;

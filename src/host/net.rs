@@ -139,6 +139,35 @@ impl Unsent {
 const UNSENT_BYTES_MAX: u64 =
     2 * (limits::CREDIT_WINDOW_BYTES + limits::CHUNK_WHOLE_BYTES_MAX as u64);
 
+/// What is told of links: who came and went. Strangers are told of only to whoever asks for much.
+#[derive(Debug, Default)]
+struct Spans(BTreeMap<LinkId, (tracing::Span, bool)>);
+
+impl Spans {
+    fn note(&mut self, event: &NetEvent) {
+        match event {
+            NetEvent::Connected { link, peer, outgoing, .. } => {
+                let span = tracing::info_span!("link", id = link.0, %peer);
+                span.in_scope(|| tracing::debug!(outgoing, "connected"));
+                self.0.insert(*link, (span, false));
+            }
+            NetEvent::Closed { link, reason } => match self.0.remove(link) {
+                Some((span, true)) => span.in_scope(|| tracing::info!(%reason, "the peer is gone")),
+                Some((span, false)) => span.in_scope(|| tracing::debug!(%reason, "turned away")),
+                None => {}
+            },
+            NetEvent::Received { .. } | NetEvent::Drained { .. } | NetEvent::DialFailed { .. } => {}
+        }
+    }
+
+    fn admitted(&mut self, link: LinkId) {
+        if let Some((span, admitted)) = self.0.get_mut(&link) {
+            *admitted = true;
+            span.in_scope(|| tracing::info!("the peer is admitted"));
+        }
+    }
+}
+
 /// Carries events in and outputs out until the replica is gone.
 async fn carry(
     shared: Weak<Shared>,
@@ -147,6 +176,7 @@ async fn carry(
     wake: Arc<Notify>,
 ) {
     let mut unsent = BTreeMap::new();
+    let mut spans = Spans::default();
     loop {
         let event = tokio::select! {
             event = events.recv() => match event {
@@ -157,10 +187,14 @@ async fn carry(
         };
         let Some(shared) = shared.upgrade() else { return };
         if let Some(event) = event {
+            spans.note(&event);
             take(&shared, &endpoint, &mut unsent, event).await;
         }
         let outputs = std::mem::take(&mut locked(&shared.state).outgoing.queue);
         for output in outputs {
+            if let Output::Admit { link } = output {
+                spans.admitted(LinkId(link.0));
+            }
             put(&shared, &endpoint, &mut unsent, output);
         }
     }

@@ -15,6 +15,7 @@ use super::disk::FileDisk;
 use super::hot::Hot;
 use super::identity::{Identity, IdentityError};
 use super::lock::{Lock, LockError};
+use super::metrics::Requests;
 use super::net::Net;
 use super::{clock, locked};
 use crate::engine::base::{ReplicaId, Rng, SpaceId};
@@ -126,6 +127,7 @@ pub(super) struct Shared {
     pub(super) net: Mutex<Option<Net>>,
     /// Where the API is served over TCP.
     pub(super) http: Mutex<Option<String>>,
+    requests: Requests,
     pub(super) recovered: Recovered,
     /// Held as long as the replica is open.
     lock: Lock,
@@ -219,6 +221,7 @@ impl Replica {
             identity,
             net: Mutex::new(None),
             http: Mutex::new(None),
+            requests: Requests::default(),
             recovered,
             lock,
         });
@@ -234,6 +237,20 @@ impl Replica {
     /// Returns the data directory.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
+    }
+
+    /// Returns what is counted of requests.
+    pub(super) fn requests(&self) -> &Requests {
+        &self.shared.requests
+    }
+
+    /// Says why nothing can be made durable here now; none if it can.
+    pub fn unready(&self) -> Option<String> {
+        let state = locked(&self.shared.state);
+        if state.closed {
+            return Some("the store is closed".to_owned());
+        }
+        state.node.store_ref().trouble().map(ToString::to_string)
     }
 
     /// Runs `read` on the store, under the engine's lock: keep it short.

@@ -199,6 +199,11 @@ impl Backend {
         self.replica.wait_durable_past(cursor, patience)
     }
 
+    /// Returns the replica itself.
+    pub(super) fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
     pub(super) fn status(&self) -> Status {
         self.replica.status()
     }

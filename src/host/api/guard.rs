@@ -9,6 +9,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,12 +21,14 @@ use axum::http::{
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse as _;
 
+use super::observe;
 use super::problem::{Kind, Problem};
 use crate::engine::base::{Hash, sha256};
 use crate::host::http::host_of;
+use crate::host::metrics::Requests;
 
-/// Routes that tell only whether the node is alive.
-const OPEN_ROUTES: [&str; 1] = ["/healthz"];
+/// Routes that tell only whether the node is alive and well.
+const OPEN_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 /// What a page of an allowed origin may send and read.
 const HEADERS_TAKEN: &str = "authorization, content-type, idempotency-key, if-match, \
     if-none-match, last-event-id, prefer";
@@ -55,8 +58,10 @@ impl Guard {
     }
 
     /// Puts the guard before all routes of a router.
-    pub fn protect(self, router: Router) -> Router {
-        router.layer(from_fn_with_state(Arc::new(self), pass))
+    ///
+    /// Whom it turns away is counted too.
+    pub fn protect(self, requests: Requests, router: Router) -> Router {
+        router.layer(from_fn_with_state((Arc::new(self), requests), pass))
     }
 
     /// Tells whether a request may pass; returns the origin that may read the answer, if it comes
@@ -134,13 +139,19 @@ fn is_preflight(request: &Request<Body>) -> bool {
 }
 
 async fn pass(
-    State(guard): State<Arc<Guard>>,
+    State((guard, requests)): State<(Arc<Guard>, Requests)>,
     request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
     let origin = match guard.admit(&request) {
         Ok(origin) => origin,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => {
+            let response = problem.into_response();
+            let (method, status) = (observe::method(request.method()), response.status().as_u16());
+            requests.answered(method, observe::NO_ROUTE, status, Duration::ZERO);
+            tracing::debug!(method, status, "turned away");
+            return response;
+        }
     };
     let mut response = if is_preflight(&request) && origin.is_some() {
         permission()
@@ -218,6 +229,8 @@ mod tests {
         }
         assert_eq!(status(&[("host", "localhost")]), 401);
         assert_eq!(ask(&guard, "GET", "/healthz", &[("host", "localhost")]).0, 200);
+        assert_eq!(ask(&guard, "GET", "/readyz", &[("host", "localhost")]).0, 200);
+        assert_eq!(ask(&guard, "GET", "/metrics", &[("host", "localhost")]).0, 401);
         assert_eq!(ask(&guard, "GET", "/healthz/", &[("host", "localhost")]).0, 401);
         assert_eq!(ask(&Guard::new(None, &[]), "GET", "/v1/id", &[("host", "[::1]:1")]).0, 200);
     }

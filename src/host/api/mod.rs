@@ -12,6 +12,7 @@ mod export;
 mod guard;
 mod keys;
 mod node;
+mod observe;
 mod ops;
 mod past;
 mod point;
@@ -31,6 +32,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use serde::Serialize;
 
@@ -51,7 +53,8 @@ pub fn router(replica: Replica) -> Router {
 /// Returns the router for those who come by the network: a guard stands before it, and no route
 /// writes files where the node runs.
 pub fn guarded(replica: Replica, guard: Guard) -> Router {
-    guard.protect(finish(of_everybody(), replica))
+    let requests = replica.requests().clone();
+    guard.protect(requests, finish(of_everybody(), replica))
 }
 
 fn of_everybody() -> Router<Api> {
@@ -59,12 +62,14 @@ fn of_everybody() -> Router<Api> {
 }
 
 fn finish(routes: Router<Api>, replica: Replica) -> Router {
+    let requests = replica.requests().clone();
     let api = Api::new(replica);
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         // Each handler bounds its body by what it is for.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(requests, observe::observe))
         .with_state(api)
 }
 
@@ -104,7 +109,9 @@ fn of_spaces() -> Router<Api> {
 /// Routes of the replica and its node.
 fn of_node() -> Router<Api> {
     Router::new()
-        .route("/healthz", get(node::health))
+        .route("/healthz", get(observe::health))
+        .route("/readyz", get(observe::ready))
+        .route("/metrics", get(observe::metrics))
         .route("/v1/id", get(node::id))
         .route("/v1/status", get(node::status))
         .route("/v1/stats", get(node::stats))

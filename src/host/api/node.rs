@@ -27,11 +27,6 @@ const TICKET_EXPIRES: Duration = Duration::from_hours(24);
 /// What a ticket begins with.
 const TICKET_PREFIX: &str = "kd1";
 
-/// `GET /healthz`
-pub(super) async fn health() -> Answer {
-    json(&value!({"ok": true}))
-}
-
 /// `GET /v1/id`
 pub(super) async fn id(State(api): State<Api>) -> Answer {
     let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;

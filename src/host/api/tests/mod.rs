@@ -2,6 +2,7 @@
 
 mod bulk;
 mod keys;
+mod observe;
 mod past;
 mod query;
 
