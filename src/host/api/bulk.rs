@@ -41,7 +41,11 @@ pub(super) async fn batch(
     mut ask: Ask,
     body: Body,
 ) -> Answer {
-    let chunk = ask.query.number("chunk")?;
+    let chunk = match ask.query.number("chunk")? {
+        Some(0) => return Err(Problem::usage("a chunk has at least one line")),
+        Some(chunk) => usize::try_from(chunk).unwrap_or(usize::MAX),
+        None => usize::MAX,
+    };
     let durability = request::durability(&headers)?;
     let media = request::media(&headers, &[Media::Json, Media::Lines])?;
     let text = request::whole(body, BATCH_BYTES_MAX).await?;
@@ -74,13 +78,8 @@ fn one_id(lines: &mut [Line], id: Vec<u8>) -> Result<(), Problem> {
     }
 }
 
-/// Reads all lines and puts every `chunk` of them into one commit, or all.
-fn chunked(text: &[u8], chunk: Option<u64>) -> Result<Vec<Line>, Problem> {
-    let chunk = match chunk {
-        Some(0) => return Err(Problem::usage("a chunk has at least one line")),
-        Some(chunk) => usize::try_from(chunk).unwrap_or(usize::MAX),
-        None => usize::MAX,
-    };
+/// Reads all lines and puts every `chunk` of them into one commit.
+fn chunked(text: &[u8], chunk: usize) -> Result<Vec<Line>, Problem> {
     let mut commits: Vec<Line> = Vec::new();
     let mut room = 0;
     for (number, text) in (1_u64..).zip(text.split(|byte| *byte == b'\n')) {
@@ -339,20 +338,19 @@ mod tests {
     #[test]
     fn lines_go_into_one_commit_or_into_chunks() {
         let text = b"{\"op\":\"delete\",\"key\":\"a\"}\n\n".repeat(5);
-        let sizes = |chunk| -> Vec<usize> {
+        let sizes = |chunk: usize| -> Vec<usize> {
             chunked(&text, chunk).unwrap().iter().map(|line| line.ops.len()).collect()
         };
-        assert_eq!(sizes(None), [5]);
-        assert_eq!(sizes(Some(2)), [2, 2, 1]);
-        assert_eq!(sizes(Some(1)), [1; 5]);
-        assert!(chunked(&text, Some(0)).is_err());
-        assert!(chunked(b"\n \n", None).is_err());
+        assert_eq!(sizes(usize::MAX), [5]);
+        assert_eq!(sizes(2), [2, 2, 1]);
+        assert_eq!(sizes(1), [1; 5]);
+        assert!(chunked(b"\n \n", usize::MAX).is_err());
     }
 
     #[test]
     fn a_bad_line_is_named() {
         let problem =
-            chunked(b"{\"op\":\"delete\",\"key\":\"a\"}\n\nnonsense\n", None).unwrap_err();
+            chunked(b"{\"op\":\"delete\",\"key\":\"a\"}\n\nnonsense\n", usize::MAX).unwrap_err();
         assert_eq!(problem.object().get("line"), Some(&value!(3)));
         assert!(problem.detail().starts_with("line 3: "), "{}", problem.detail());
     }
@@ -360,8 +358,8 @@ mod tests {
     #[test]
     fn a_commit_has_one_tag() {
         let text = b"{\"op\":\"delete\",\"key\":\"a\",\"tag\":\"t\"}\n".repeat(2);
-        assert!(chunked(&text, None).is_err());
-        assert_eq!(chunked(&text, Some(1)).unwrap().len(), 2);
+        assert!(chunked(&text, usize::MAX).is_err());
+        assert_eq!(chunked(&text, 1).unwrap().len(), 2);
     }
 
     #[tokio::test]

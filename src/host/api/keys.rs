@@ -16,7 +16,7 @@ use crate::engine::causal::VersionVector;
 use crate::engine::crdt::{Op, View};
 use crate::engine::event::Tag;
 use crate::engine::limits;
-use crate::engine::store::{self, KeyOp, ReadError, Write};
+use crate::engine::store::{self, KeyOp, ReadError, Write, WriteError};
 
 /// How many keys a page has if nobody says otherwise.
 const PAGE_KEYS: usize = 1000;
@@ -105,21 +105,32 @@ pub(super) async fn put(
 /// `DELETE /v1/spaces/{space}/keys/{key}`
 pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
     let key = ask.key()?;
-    if ask.query.flag("dry_run")? {
-        return would_delete(&api, ask.space, key).await;
-    }
     let condition = condition(&headers, &mut ask)?;
+    if ask.query.flag("dry_run")? {
+        return would_delete(&api, ask.space, key, condition).await;
+    }
     let ops = vec![KeyOp { key: key.clone(), op: Op::Delete, retype: false, expect: None }];
     write_one(&api, &headers, ask.space, key, condition, Line { ops, ..Line::default() }).await
 }
 
 /// Says what a delete would remove.
-async fn would_delete(api: &Api, space: String, key: Key) -> Answer {
+async fn would_delete(
+    api: &Api,
+    space: String,
+    key: Key,
+    condition: Option<request::Match>,
+) -> Answer {
     let of = key.clone();
     let view = api
         .run(move |backend| {
             let space = backend.space(&space)?;
-            backend.read(|store| store.get(&space, &of, None))
+            let expect = backend.expect(&space, &of, condition)?;
+            let view = backend.read(|store| store.get(&space, &of, None))?;
+            if expect.is_some_and(|expect| !expect.holds(view.as_ref())) {
+                let version = view.map(|view| view.version);
+                return Err(WriteError::Expectation { key: of, version }.into());
+            }
+            Ok(view)
         })
         .await?;
     let view = view.ok_or_else(|| no_key(&key))?;

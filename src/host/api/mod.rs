@@ -112,6 +112,7 @@ fn of_node() -> Router<Api> {
         .route("/healthz", get(observe::health))
         .route("/readyz", get(observe::ready))
         .route("/metrics", get(observe::metrics))
+        .route("/openapi.json", get(description))
         .route("/v1/id", get(node::id))
         .route("/v1/status", get(node::status))
         .route("/v1/stats", get(node::stats))
@@ -126,6 +127,14 @@ fn of_node() -> Router<Api> {
 /// Routes that write files where the node runs.
 fn of_files() -> Router<Api> {
     Router::new().route("/v1/backup", post(node::backup))
+}
+
+/// `GET /openapi.json`: the description of this API, as it stands beside this file.
+async fn description() -> Response<Body> {
+    let mut response = Response::new(Body::from(include_str!("openapi.json")));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 async fn no_route(method: Method, uri: Uri) -> Problem {

@@ -155,6 +155,19 @@ pub enum Expect {
     Context(Hash),
 }
 
+impl Expect {
+    /// Tells whether a key is as expected that shows this.
+    #[must_use]
+    pub fn holds(&self, view: Option<&crate::crdt::View>) -> bool {
+        match (self, view) {
+            (Self::Absent, view) => view.is_none(),
+            (Self::Event(id), Some(view)) => view.version == *id,
+            (Self::Context(context), Some(view)) => view.context == *context,
+            (_, None) => false,
+        }
+    }
+}
+
 /// What a write did.
 #[derive(Debug, Clone)]
 pub struct Written {

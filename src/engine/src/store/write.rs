@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tail::{Namespace, table_key};
-use super::{Expect, Store, Write, WriteError, Written};
+use super::{Store, Write, WriteError, Written};
 use crate::base::{CommitId, Dot, EventId, HlcClock, Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::crdt::{Applied, Delta, Stamp, State};
@@ -210,13 +210,7 @@ impl<D: Disk + Clone> Store<D> {
         for op in &write.ops {
             let Some(expect) = &op.expect else { continue };
             let view = self.state(&write.space, &op.key)?.view();
-            let holds = match (expect, &view) {
-                (Expect::Absent, view) => view.is_none(),
-                (Expect::Event(id), Some(view)) => view.version == *id,
-                (Expect::Context(context), Some(view)) => view.context == *context,
-                (_, None) => false,
-            };
-            if !holds {
+            if !expect.holds(view.as_ref()) {
                 let (key, version) = (op.key.clone(), view.map(|view| view.version));
                 return Err(WriteError::Expectation { key, version });
             }

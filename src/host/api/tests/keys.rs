@@ -129,6 +129,20 @@ async fn a_condition_that_does_not_hold_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_delete_that_is_only_tried_heeds_its_condition() {
+    let client = Client::new();
+    let version = client.put("k", "1").await.ok()["version"].as_str().unwrap().to_owned();
+    let dry = |condition: &str| format!("keys/k?dry_run=true&if_version={condition}");
+    let delete = async |target: String| {
+        client.send(&format!("DELETE /v1/spaces/default/{target}"), &[], "").await
+    };
+    assert_eq!(delete(dry(&version)).await.ok()["live"], 1);
+    assert_eq!(delete(dry("none")).await.refused(), refusal(412, "precondition_failed", 4));
+    assert_eq!(delete(dry("x")).await.refused(), refusal(400, "usage", 2));
+    assert_eq!(client.get("keys/k").await.ok()["value"], 1);
+}
+
+#[tokio::test]
 async fn the_same_request_twice_is_one_write() {
     let client = Client::new();
     let headers = [("content-type", "application/json"), ("idempotency-key", "r1")];

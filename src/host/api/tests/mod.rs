@@ -1,6 +1,7 @@
 //! The router over a replica, called as clients call it.
 
 mod bulk;
+mod described;
 mod keys;
 mod observe;
 mod past;
