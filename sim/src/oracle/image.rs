@@ -89,6 +89,9 @@ pub fn read_image(files: &BTreeMap<FileId, Vec<u8>>) -> Result<Image, Fault> {
     let mut image = Image { local, ..Image::default() };
     let mut reader = Reader { files, mark, known, before: None };
     for entry in manifest.iter().flat_map(|manifest| &manifest.entries) {
+        if reader.passes_over(entry)? {
+            continue;
+        }
         let (file, segment) = reader.entered(entry)?;
         image.take(file, &segment)?;
     }
@@ -150,6 +153,20 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Tells whether a place is empty: its header could not be read, and then nothing was in it.
+    fn passes_over(&mut self, entry: &Entry) -> Result<bool, Fault> {
+        let [place, number, ..] = entry.name;
+        if entry.state == State::Begun || entry.end > 0 || entry.unread.is_some() {
+            return Ok(false);
+        }
+        let id = FileId::new(FileKind::Segment, number);
+        if self.files.get(&id).is_none_or(|file| !file.is_empty()) {
+            return Err(fault(id, 0, "a place that is empty has no file, or one with something"));
+        }
+        self.before = Some((place, None, Some(entry.former.unwrap_or(entry.sha))));
+        Ok(true)
+    }
+
     /// Reads a segment that the manifest names.
     fn entered(&mut self, entry: &Entry) -> Result<(FileId, Segment<'a>), Fault> {
         let [place, number, ..] = entry.name;

@@ -179,7 +179,10 @@ fn with_history(
     prefix: String,
     out: &mut Out,
 ) -> Result<(), Problem> {
-    let (upto, version) = backend.read(|store| Ok((store.written(), store.version(&space)?)))?;
+    let (upto, version) = backend.read(|store| {
+        let upto = store.place_of_end(&space, store.written())?;
+        Ok((upto, store.version(&space)?))
+    })?;
     let mut tags = Tags::new(backend, &space)?;
     let mut replay = Replay::new(space, version);
     each_commit_until(backend, &space, upto, |arrived| {

@@ -17,7 +17,7 @@ use super::{Answer, json};
 use crate::engine::base::{EventId, Hlc, Key, LogId, SpaceId};
 use crate::engine::crdt::{LiveEvent, State as KeyState, Type, View};
 use crate::engine::log::Position;
-use crate::engine::store::Arrived;
+use crate::engine::store::{Arrived, Place};
 
 /// How many commits a history has if nobody says otherwise.
 const HISTORY_EVENTS: usize = 1000;
@@ -61,25 +61,26 @@ fn never_written(key: &Key) -> Problem {
         .with("key", key.as_str())
 }
 
-/// A commit by its place in history: stamp, log and seq, then where it lies.
-type Ranked = (Hlc, LogId, u64, Position);
+/// A commit by its place in history: stamp, log and seq.
+type Ranked = (Hlc, LogId, u64);
 
 /// Reads the newest commits of a space. Costs a pass over the log of the store.
 fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory, Problem> {
     let space = backend.space(space)?;
     let mut newest: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
     each_commit(backend, &space, |arrived| {
-        let Arrived { commit, position, .. } = arrived;
-        newest.push(Reverse((commit.hlc, commit.log, commit.seq, *position)));
+        let commit = &arrived.commit;
+        newest.push(Reverse((commit.hlc, commit.log, commit.seq)));
         if newest.len() > limit {
             newest.pop();
         }
         Ok(())
     })?;
     let mut commits = Vec::with_capacity(newest.len());
-    for Reverse((.., position)) in newest.into_sorted_vec() {
-        let after = Position { offset: position.offset.saturating_add(1), ..position };
+    for Reverse((_, log, seq)) in newest.into_sorted_vec() {
         commits.extend(backend.read(|store| {
+            let position = store.position_of(&space, &log, seq)?;
+            let after = Position { offset: position.offset.saturating_add(1), ..position };
             let (found, _) = store.arrived(&space, position, after, 1)?;
             Ok(found.first().map(|arrived| past_commit(store, arrived)))
         })?);
@@ -119,7 +120,7 @@ fn each_commit(
     space: &SpaceId,
     take: impl FnMut(&Arrived) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let upto = backend.read(|store| Ok(store.written()))?;
+    let upto = backend.read(|store| store.place_of_end(space, store.written()))?;
     each_commit_until(backend, space, upto, take)
 }
 
@@ -127,16 +128,24 @@ fn each_commit(
 pub(super) fn each_commit_until(
     backend: &Backend,
     space: &SpaceId,
-    upto: Position,
+    upto: Place,
     mut take: impl FnMut(&Arrived) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let mut from = Position::default();
-    while from < upto {
-        let (found, next) = backend.read(|store| store.arrived(space, from, upto, SLICE_BYTES))?;
+    let mut from = backend.read(|store| store.place(space, Position::default()))?;
+    loop {
+        let slice = backend.read(|store| {
+            let (start, end) = (store.find(space, &from)?, store.find(space, &upto)?);
+            if start >= end {
+                return Ok(None);
+            }
+            let (found, next) = store.arrived(space, start, end, SLICE_BYTES)?;
+            let next = store.go_on(&from, &found, next);
+            Ok(Some((found, next)))
+        })?;
+        let Some((found, next)) = slice else { return Ok(()) };
         found.iter().try_for_each(&mut take)?;
         from = next;
     }
-    Ok(())
 }
 
 /// `GET /v1/spaces/{space}/diff/{key}?from=&to=`

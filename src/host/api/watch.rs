@@ -1,7 +1,7 @@
 //! Changes as they become durable, as server-sent events.
 //!
 //! A watch is a place in the log that moves forward: no queue fills up behind a slow reader, and a
-//! cursor outlives a restart. A cursor names the commit's record, the event in it, and a part of
+//! cursor outlives a restart, and a repair that wrote its segment anew. A cursor names the commit's record, the event in it, and a part of
 //! the commit's id, so that one which is not of this replica, or whose history is gone, is told
 //! apart (410). Nothing is sent that a crash could still undo.
 
@@ -23,7 +23,7 @@ use crate::engine::causal::VersionVector;
 use crate::engine::crdt::Supersedes;
 use crate::engine::event::Event;
 use crate::engine::log::Position;
-use crate::engine::store::{Arrived, ReadError};
+use crate::engine::store::{Arrived, Place, ReadError};
 
 /// Where a browser goes on after it lost the connection.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -99,7 +99,7 @@ struct Watch {
     space: SpaceId,
     prefix: String,
     /// Commits that begin before this were sent.
-    at: Position,
+    at: Place,
     /// Events up to this one, of the commit at `at`, were sent.
     sent: Option<Cursor>,
 }
@@ -107,7 +107,7 @@ struct Watch {
 /// What is read under one hold of the store's lock.
 struct Slice {
     changes: Vec<Change>,
-    next: Position,
+    next: Place,
 }
 
 impl Watch {
@@ -118,19 +118,26 @@ impl Watch {
         from: Option<&str>,
     ) -> Result<Self, Problem> {
         let Some(text) = from else {
-            let at = backend.read(|store| Ok(store.durable()))?;
+            let at = backend.read(|store| store.place(&space, store.durable()))?;
             return Ok(Self { space, prefix, at, sent: None });
         };
         let cursor: Cursor = text.parse()?;
+        let digits = format!("{:08x}", cursor.check);
         let there = backend.read(|store| {
-            let durable = cursor.position < store.durable();
-            Ok(if durable { store.commit_at(cursor.position).ok() } else { None })
+            if cursor.position.segment > store.durable().segment {
+                return Ok(None);
+            }
+            // What a repair wrote anew lies elsewhere than it did.
+            let found = store.find_cursor(&space, cursor.position, &digits).ok().flatten();
+            let found = found.filter(|position| *position < store.durable());
+            found.map(|position| store.place(&space, position)).transpose()
         })?;
         match there {
-            Some(id) if check_of(id.as_bytes()) == cursor.check => {
-                Ok(Self { space, prefix, at: cursor.position, sent: Some(cursor) })
+            Some(at) => {
+                let sent = Some(Cursor { position: at.position(), ..cursor });
+                Ok(Self { space, prefix, at, sent })
             }
-            _ => Err(unknown(text)),
+            None => Err(unknown(text)),
         }
     }
 
@@ -138,11 +145,12 @@ impl Watch {
     fn follow(&mut self, backend: &Backend, out: &mut Out) -> Result<(), Problem> {
         let mut waits = 0;
         loop {
-            let durable = backend.wait_durable_past(self.at, PATIENCE);
+            let at = self.at.position();
+            let durable = backend.wait_durable_past(at, PATIENCE);
             if out.is_gone() {
                 return Ok(());
             }
-            if durable <= self.at {
+            if durable <= at {
                 waits += 1;
                 if waits == WAITS_PER_COMMENT {
                     out.raw(": still here\n\n")?;
@@ -161,10 +169,11 @@ impl Watch {
     }
 
     fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
-        let (found, next) = store.arrived(&self.space, self.at, upto, SLICE_BYTES)?;
+        let from = store.find(&self.space, &self.at)?;
+        let (found, next) = store.arrived(&self.space, from, upto, SLICE_BYTES)?;
         let version = durable_version(store, &self.space)?;
         let mut changes: Vec<(Position, Change)> = Vec::new();
-        for (log, position) in store.closed_between(&self.space, self.at, next) {
+        for (log, position) in store.closed_between(&self.space, from, next) {
             self.forked(store, &log, position, &mut changes)?;
         }
         for arrived in &found {
@@ -180,6 +189,7 @@ impl Watch {
             }
         }
         changes.sort_by_key(|(position, _)| *position);
+        let next = store.go_on(&self.at, &found, next);
         Ok(Slice { changes: changes.into_iter().map(|(_, change)| change).collect(), next })
     }
 

@@ -12,7 +12,7 @@ use super::error::{Damage, DamageKind, OpenError};
 use super::manifest::{self, Entry, LoadError, MARK_FILE, Manifest, Mark, State};
 use super::segment::{HEADER_BYTES, Header, HeaderError, Predecessor, SegmentId};
 use super::survey::{self, Known};
-use crate::base::{Hash, WallTime};
+use crate::base::Hash;
 
 /// The files of a log in order.
 #[derive(Debug)]
@@ -26,8 +26,11 @@ pub(super) struct Layout {
     pub(super) strays: Vec<FileId>,
     /// Faults of the manifest and the mark.
     pub(super) damage: Vec<Damage>,
-    /// Segments that were found to be lost; they have entries in the manifest now.
+    /// Segments were found that are lost or cannot be told yet; they have entries in the manifest
+    /// now.
     pub(super) lost: bool,
+    /// Files that nothing names, and whose headers cannot be read.
+    unnamed: Vec<FileId>,
     /// All segment files that exist.
     pub(super) files: BTreeSet<u64>,
     /// No segment has this number or a higher one.
@@ -48,12 +51,17 @@ pub(super) struct Candidate {
 impl Candidate {
     /// A closed segment that is judged anew.
     pub(super) fn closed<D: Disk>(disk: &D, entry: &Entry, store: &[u8; 16]) -> Self {
+        let mut id = entry.id;
         let header = match read_header(disk, entry.id.file_id()) {
-            Ok(Ok(header)) if header.id == entry.id && header.store == *store => None,
+            Ok(Ok(header)) if header.store == *store && header.id == entry.id => None,
+            Ok(Ok(header)) if header.store == *store && entry.id.may_be(&header.id) => {
+                id = header.id;
+                None
+            }
             Ok(_) => Some(DamageKind::Header),
             Err(_) => Some(DamageKind::Unreadable),
         };
-        let known = Known::closed(entry, store);
+        let known = Known::closed(&Entry { id, ..*entry }, store);
         Self { known, previous: Predecessor::default(), header, listed: true }
     }
 }
@@ -82,12 +90,14 @@ impl Layout {
             strays: Vec::new(),
             damage,
             lost: false,
+            unnamed: Vec::new(),
             files,
         };
         layout.find_newest(disk, store)?;
         layout.drop_void(disk)?;
         layout.chain();
         layout.find_lost();
+        layout.find_unnamed(disk)?;
         let entries = layout.manifest.entries.iter().map(|entry| entry.id.place.max(entry.id.file));
         let marked = layout.mark.map(|mark| mark.id.place.max(mark.id.file));
         let all = entries.chain(marked).chain(layout.files.iter().copied());
@@ -124,10 +134,9 @@ impl Layout {
                 fault => {
                     let unreadable = fault.err();
                     let Some(id) = named else {
-                        if let Some(error) = unreadable {
-                            return Err(error.into());
-                        }
-                        self.strays.push(file);
+                        let puts_off = unreadable.is_some() && number > last;
+                        let list = if puts_off { &mut self.unnamed } else { &mut self.strays };
+                        list.push(file);
                         continue;
                     };
                     sometimes!("log-header-damaged");
@@ -201,9 +210,7 @@ impl Layout {
         let mut lost = Vec::new();
         for candidate in &self.newest {
             let named = candidate.previous;
-            let id =
-                SegmentId { place: named.place, file: named.place, salt: 0, base: WallTime(0) };
-            lost.push((id, named.end, named.sha));
+            lost.push((SegmentId::unknown(named.place), named.end, named.sha));
         }
         lost.extend(self.mark.map(|mark| (mark.id, mark.end, Hash::default())));
         for (id, end, sha) in lost {
@@ -225,6 +232,38 @@ impl Layout {
                 });
             }
         }
+    }
+
+    /// Enters files of which nobody can tell yet what they are. They keep their places, lest they
+    /// turn out to be whole when what came after them is listed already.
+    fn find_unnamed<D: Disk>(&mut self, disk: &D) -> Result<(), OpenError> {
+        for file in std::mem::take(&mut self.unnamed) {
+            let named = self.manifest.entry(file.number).copied();
+            if self.newest.iter().any(|candidate| candidate.known.id.place == file.number) {
+                self.strays.push(file);
+                continue;
+            }
+            let upto = match named {
+                Some(entry) => entry.end,
+                None => {
+                    let len = u32::try_from(disk.len(file)?).unwrap_or(u32::MAX);
+                    survey::last_used(disk, file, 0, len)
+                }
+            };
+            let entry = named.unwrap_or_else(|| Entry {
+                id: SegmentId::unknown(file.number),
+                state: State::Cut,
+                end: 0,
+                records: 0,
+                sha: [0; 32],
+                former: None,
+                damaged: false,
+                unread: None,
+            });
+            self.lost = true;
+            self.manifest.put(Entry { unread: Some(upto), ..entry });
+        }
+        Ok(())
     }
 }
 

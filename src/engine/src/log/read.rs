@@ -83,6 +83,11 @@ impl<D: Disk> Log<D> {
         self.source(segment).map(|(id, _, _)| id.base)
     }
 
+    /// Returns the file that a segment lies in; a repair puts another one in its place.
+    pub fn file_of(&self, segment: u64) -> Option<FileId> {
+        self.source(segment).map(|(id, _, _)| id.file_id())
+    }
+
     /// Where the bytes of a segment are: on disk up to an end, then in memory.
     fn source(&self, place: u64) -> Option<(SegmentId, u32, &[u8])> {
         match &self.active {

@@ -82,6 +82,15 @@ impl Surveyed {
         Ok(found)
     }
 
+    /// Lets one of which nothing counted, and that turns out to hold nothing, end where it begins:
+    /// it is a stray that others name by now.
+    fn drop_void(&mut self, entry: &Entry) {
+        if entry.end == 0 && self.survey.is_void() && !self.is_unread() {
+            self.candidate.header = None;
+            self.survey.end = 0;
+        }
+    }
+
     /// Returns the damage of header and records.
     pub(super) fn damage(&self) -> impl Iterator<Item = Damage> {
         let id = self.candidate.known.id;
@@ -275,7 +284,8 @@ impl<D: Disk> Log<D> {
                 recovery.damage.extend(layout::check_length(&self.disk, &entry).0);
                 continue;
             };
-            let segment = Surveyed { candidate, survey };
+            let mut segment = Surveyed { candidate, survey };
+            segment.drop_void(&entry);
             recovery.damage.extend(segment.damage());
             if segment.is_unread() {
                 continue;
@@ -378,7 +388,7 @@ fn put_away<D: Disk>(disk: &D, file: FileId) -> Result<(), DiskError> {
         len => u32::try_from(len?).unwrap_or(u32::MAX),
     };
     sometimes!("log-stray-put-away");
-    if survey::last_non_zero(disk, file, 0, len) == 0 {
+    if survey::last_used(disk, file, 0, len) == 0 {
         disk.remove(file)
     } else {
         disk.rename(file, quarantined(file, 0))

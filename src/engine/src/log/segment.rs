@@ -49,6 +49,16 @@ pub(super) struct SegmentId {
 }
 
 impl SegmentId {
+    /// One of which only the place is known; the rest is in its header.
+    pub(super) fn unknown(place: u64) -> Self {
+        Self { place, file: place, salt: 0, base: WallTime(0) }
+    }
+
+    /// Tells whether a header may say who this one is, of which only the place is known.
+    pub(super) fn may_be(&self, found: &Self) -> bool {
+        *self == Self::unknown(found.place) && found.file == self.file
+    }
+
     pub(super) fn file_id(&self) -> FileId {
         FileId::new(FileKind::Segment, self.file)
     }

@@ -306,7 +306,7 @@ pub(super) fn last_non_zero<D: Disk>(disk: &D, file: FileId, from: u32, len: u32
 }
 
 /// The same, but that what cannot be read counts as used.
-fn last_used<D: Disk>(disk: &D, file: FileId, from: u32, len: u32) -> u32 {
+pub(super) fn last_used<D: Disk>(disk: &D, file: FileId, from: u32, len: u32) -> u32 {
     last(disk, file, from..len, true)
 }
 

@@ -7,11 +7,11 @@
 use super::append::LogOptions;
 use super::disk::{Disk, FileId};
 use super::error::{Damage, DamageKind, OpenError};
-use super::layout::{self, Layout};
+use super::layout::{self, Candidate, Layout};
 use super::manifest::{Entry, State};
 use super::recovery::{Surveyed, Torn};
 use super::segment::{HEADER_BYTES, Predecessor};
-use super::survey::{self, Known};
+use super::survey;
 
 /// What a log holds and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,12 +79,14 @@ fn closed<D: Disk>(
     before: Option<&Entry>,
     out: &mut Verify,
 ) -> Result<(), OpenError> {
-    let (id, file) = (entry.id, entry.id.file_id());
-    let known = Known::closed(entry, store);
+    let known = Candidate::closed(disk, entry, store).known;
+    let (id, file) = (known.id, known.id.file_id());
     let survey = survey::survey(disk, &known)?;
     let problems = out.problems.len();
     let header = Damage { len: u64::from(HEADER_BYTES), ..whole_file(id.place, file, 0) };
     match layout::read_header(disk, file) {
+        // It was put off, and holds nothing.
+        Ok(_) if entry.end == 0 && survey.is_void() => {}
         Ok(Ok(found)) => {
             let expected = before.map_or_else(Predecessor::default, Entry::as_predecessor);
             // Zero stands for a file that could not be read: nothing to compare with.

@@ -192,3 +192,101 @@ fn rot_in_what_could_not_be_read_is_told_when_it_can() {
         }
     }
 }
+
+/// A sealed segment, and one that no list names yet.
+fn unlisted() -> (Shared, usize) {
+    let (disk, mut log) = fresh();
+    append(&mut log, 0..3);
+    sync(&mut log).unwrap();
+    log.seal_active().unwrap();
+    append(&mut log, 3..6);
+    log.flush().unwrap();
+    append(&mut log, 6..9);
+    log.flush().unwrap();
+    disk.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+    (disk, 9)
+}
+
+#[test]
+fn a_header_that_cannot_be_read_keeps_no_log_from_opening() {
+    let (pristine, count) = unlisted();
+    for (ranges, lists) in [(0..64, true), (64..128, true), (0..64, false), (0..4096, true)] {
+        for write in [false, true] {
+            let disk = Shared::new(pristine.snapshot());
+            if !lists {
+                (0..2).for_each(|n| drop(disk.remove(FileId::new(FileKind::Manifest, n))));
+            }
+            spoil(&disk, Some(ranges.clone()));
+            let what = format!("{ranges:?} {lists} {write}");
+            assert!(!verify(&disk, &options()).unwrap().problems.is_empty(), "{what}");
+            let mut written = count;
+            for _ in 0..2 {
+                let (mut log, recovery) = open(&disk);
+                let unread = |d: &Damage| d.segment == 2 && d.kind == DamageKind::Unreadable;
+                assert!(recovery.damage.iter().any(unread), "{what}: {recovery:?}");
+                assert!(numbers(&log).0.starts_with(&[0, 1, 2]), "{what}");
+                if write {
+                    append(&mut log, written..written + 2);
+                    sync(&mut log).unwrap();
+                    written += 2;
+                }
+            }
+            heal(&disk);
+            let told = verify(&disk, &options()).unwrap().problems;
+            assert!(!lists || told.is_empty(), "{what}: {told:?}");
+            for _ in 0..2 {
+                let (log, recovery) = open(&disk);
+                assert!(recovery.damage.iter().all(|damage| damage.segment == 0), "{what}");
+                assert_eq!(numbers(&log), (up_to(written), vec![]), "{what}");
+            }
+            let mut log = open(&disk).0;
+            log.renew_lists().unwrap();
+            log.close().unwrap();
+            assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_log_without_lists_opens_though_none_of_its_headers_can_be_read() {
+    let (pristine, count) = unlisted();
+    let disk = Shared::new(pristine.snapshot());
+    (0..2).for_each(|n| drop(disk.remove(FileId::new(FileKind::Manifest, n))));
+    let first = FileId::new(FileKind::Segment, 1);
+    for unread in [vec![first], vec![first, NEWEST]] {
+        let disk = Shared::new(disk.snapshot());
+        let ranges = unread.iter().map(|file| (*file, 0..64));
+        disk.faults(|faults| faults.unreadable = ranges.collect());
+        assert!(open(&disk).1.damage.len() >= unread.len());
+        heal(&disk);
+        let (log, recovery) = open(&disk);
+        assert!(recovery.damage.iter().all(|damage| damage.segment == 0), "{recovery:?}");
+        assert_eq!(numbers(&log), (up_to(count), vec![]), "{unread:?}");
+    }
+}
+
+#[test]
+fn what_turns_out_to_be_no_segment_once_its_header_is_read_goes_to_quarantine() {
+    let (disk, count) = unlisted();
+    let content = disk.content(NEWEST).unwrap();
+    for bytes in [vec![0xee; 300], content[..128].to_vec()] {
+        let disk = Shared::new(disk.snapshot());
+        disk.chop(NEWEST, 0);
+        disk.plant(NEWEST, 0, &bytes);
+        spoil(&disk, Some(0..64));
+        let (mut log, _) = open(&disk);
+        append(&mut log, count..count + 2);
+        sync(&mut log).unwrap();
+        drop(log);
+        heal(&disk);
+        assert_eq!(verify(&disk, &options()).unwrap().problems, []);
+        for _ in 0..2 {
+            let (log, recovery) = open(&disk);
+            assert_eq!(recovery.damage, []);
+            assert_eq!(numbers(&log), (vec![0, 1, 2, count, count + 1], vec![]));
+            assert_eq!(verify(&disk, &options()).unwrap().problems, []);
+        }
+        let kept = FileId::new(FileKind::Quarantine, 2 << 32);
+        assert!(disk.content(kept).unwrap().starts_with(&bytes[..64]));
+    }
+}

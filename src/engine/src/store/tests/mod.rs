@@ -1,6 +1,7 @@
 //! The store on a disk in memory, one replica and two.
 
 mod damage;
+mod places;
 mod refusals;
 
 use std::collections::BTreeMap;
