@@ -38,7 +38,7 @@ async fn every_description_has_a_route() {
                 continue;
             }
             let (method, path) = (method.to_uppercase(), path.replace("{space}", "default"));
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let answer = client.send(&format!("{method} {path}"), &[], "").await;
             let title = answer.text.contains("There is no such route");
             assert!(!title && answer.status != 405, "{method} {path}: {}", answer.text);
