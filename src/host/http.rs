@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -19,14 +19,14 @@ use axum::http::Request;
 use axum::http::uri::Authority;
 use axum::serve::{Listener, ListenerExt as _};
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
 use tower_http::timeout::TimeoutBody;
@@ -49,6 +49,22 @@ const LINGER: Duration = Duration::from_secs(30);
 /// What is said when all places are taken.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// What a request knows of the server that it came to: when that stops. It holds the place of its
+/// connection, also once that speaks something else than HTTP.
+#[derive(Debug, Clone)]
+pub struct Served {
+    stopped: watch::Receiver<bool>,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Served {
+    /// Waits until the server stops.
+    pub async fn stopping(&mut self) {
+        // An error means that the sender is gone, which stops the server too.
+        let _ = self.stopped.wait_for(|stop| *stop).await;
+    }
+}
 
 /// A router that is being served.
 #[derive(Debug)]
@@ -124,10 +140,10 @@ async fn serve<L: Listener>(
     mut stopped: watch::Receiver<bool>,
 ) {
     let attend = move |request: Request<Body>| async move { attend(request, patience) };
-    let service = TowerToHyperService::new(router.layer(axum::middleware::map_request(attend)));
+    let routes = TowerToHyperService::new(router.layer(axum::middleware::map_request(attend)));
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES_MAX).timer(TokioTimer::new()).header_read_timeout(patience);
-    let (open, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let (mut io, _) = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -141,17 +157,33 @@ async fn serve<L: Listener>(
         };
         let mut io = TimeoutStream::new(io);
         io.set_write_timeout(patience);
-        let connection = http.serve_connection(TokioIo::new(Box::pin(io)), service.clone());
-        let connection = open.watch(connection);
+        let served = Served { stopped: stopped.clone(), _place: Arc::new(place) };
+        let mut stop = served.clone();
+        let routes = routes.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(served.clone());
+            routes.call(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(Box::pin(io)), service);
+        let connection = connection.with_upgrades();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.stopping() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
         });
     }
     drop(listener);
-    open.shutdown().await;
+    // Whoever is served holds a place.
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = places.acquire_many(all).await;
 }
 
 /// Lets go of a body that stands still, and lets a refusal be heard while its request is still

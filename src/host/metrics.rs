@@ -54,6 +54,7 @@ struct Counted {
     answered: Family<Answered, Counter>,
     seconds: Family<Route, Histogram>,
     running: Gauge,
+    watching: Gauge,
     began: SystemTime,
 }
 
@@ -63,6 +64,7 @@ impl Default for Counted {
             answered: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             running: Gauge::default(),
+            watching: Gauge::default(),
             began: SystemTime::now(),
         }
     }
@@ -85,7 +87,7 @@ struct State {
     state: &'static str,
 }
 
-/// A request that is under way.
+/// A request that is under way, or a watch.
 #[derive(Debug)]
 pub struct Running(Gauge);
 
@@ -101,6 +103,13 @@ impl Requests {
     pub fn begin(&self) -> Running {
         self.0.running.inc();
         Running(self.0.running.clone())
+    }
+
+    /// Counts a watch until what is returned is dropped.
+    #[must_use]
+    pub fn watching(&self) -> Running {
+        self.0.watching.inc();
+        Running(self.0.watching.clone())
     }
 
     /// Counts an answer; `method` and `route` are of the few that there are.
@@ -149,6 +158,7 @@ impl Requests {
         let seconds = "How long it took until an answer began";
         all.register("http_request_seconds", seconds, self.0.seconds.clone());
         all.register("http_running", "Requests that are under way", self.0.running.clone());
+        all.register("watchers", "Watches that are open", self.0.watching.clone());
         let mut text = String::new();
         encode(&mut text, &all)?;
         Ok(text)

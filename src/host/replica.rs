@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::disk::FileDisk;
 use super::hot::Hot;
 use super::identity::{Identity, IdentityError};
@@ -121,6 +123,8 @@ pub(super) struct Shared {
     /// What readers look at first; the engine keeps it exact.
     pub(super) hot: Arc<Hot>,
     pub(super) changed: Condvar,
+    /// Up to where everything is durable, for those who wait without a thread.
+    durable: watch::Sender<Position>,
     pub(super) disk: Disk,
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
@@ -216,6 +220,7 @@ impl Replica {
             state: Mutex::new(state),
             hot,
             changed: Condvar::new(),
+            durable: watch::Sender::new(Position::default()),
             disk,
             dir,
             identity,
@@ -330,6 +335,13 @@ impl Replica {
         Ok(Some(id))
     }
 
+    /// Returns up to where everything is durable, now and as it moves.
+    pub fn durable_positions(&self) -> watch::Receiver<Position> {
+        let durable = locked(&self.shared.state).node.store_ref().durable();
+        self.shared.durable.send_if_modified(|known| std::mem::replace(known, durable) != durable);
+        self.shared.durable.subscribe()
+    }
+
     /// Returns once everything written so far is durable.
     ///
     /// # Errors
@@ -422,6 +434,9 @@ impl Shared {
                 Output::Wait(at) => {
                     let now = clock::now().mono;
                     state.wake = at.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
+                    let durable = state.node.store_ref().durable();
+                    self.durable
+                        .send_if_modified(|known| std::mem::replace(known, durable) != durable);
                     return;
                 }
                 Output::Sync(ticket) => state.due = Some(ticket),

@@ -15,7 +15,6 @@ use super::request::Match;
 use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
 use crate::engine::causal::{Tip, VersionVector};
 use crate::engine::crdt::View;
-use crate::engine::log::Position;
 use crate::engine::store::{self, Expect, ReadError, Write};
 use crate::host::clock;
 use crate::host::repair::RepairReport;
@@ -36,6 +35,11 @@ pub(super) struct Api(Replica);
 impl Api {
     pub(super) fn new(replica: Replica) -> Self {
         Self(replica)
+    }
+
+    /// Returns the replica.
+    pub(super) fn replica(&self) -> &Replica {
+        &self.0
     }
 
     /// Runs `work` where it may block.
@@ -192,11 +196,6 @@ impl Backend {
                 None => Err(Problem::new(Kind::Precondition, format!("{key} holds nothing"))),
             },
         }
-    }
-
-    /// Waits until something beyond `cursor` is durable, or `patience` is over.
-    pub(super) fn wait_durable_past(&self, cursor: Position, patience: Duration) -> Position {
-        self.replica.wait_durable_past(cursor, patience)
     }
 
     /// Returns the replica itself.

@@ -115,6 +115,7 @@ impl Guard {
         let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
         let given = given.and_then(|given| given.split_once(' '));
         let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let given = given.or(headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(offered));
         let hint = "Show the owner's token, in the file `token` of the data directory: \
             Authorization: Bearer TOKEN, or --token-file FILE";
         match given {
@@ -125,6 +126,16 @@ impl Guard {
             None => Err(Problem::new(Kind::Unauthorised, "there is no token").hint(hint)),
         }
     }
+}
+
+/// Returns the token among the protocols that are offered for a WebSocket: a page in a browser
+/// cannot set `Authorization` there.
+fn offered(protocols: &HeaderValue) -> Option<(&str, &str)> {
+    let names = protocols.to_str().ok()?.split(',');
+    names
+        .map(str::trim)
+        .find_map(|name| name.strip_prefix("bearer."))
+        .map(|token| ("bearer", token))
 }
 
 fn of_token(token: &str) -> Hash {
@@ -228,6 +239,10 @@ mod tests {
             assert_eq!(status(&with(&[("authorization", wrong)])), 401, "{wrong}");
         }
         assert_eq!(status(&[("host", "localhost")]), 401);
+        let offered = |names| status(&[("host", "localhost"), ("sec-websocket-protocol", names)]);
+        assert_eq!(offered("kdelta.v1, bearer.secret"), 200);
+        assert_eq!(offered("kdelta.v1, bearer.other"), 401);
+        assert_eq!(offered("kdelta.v1"), 401);
         assert_eq!(ask(&guard, "GET", "/healthz", &[("host", "localhost")]).0, 200);
         assert_eq!(ask(&guard, "GET", "/readyz", &[("host", "localhost")]).0, 200);
         assert_eq!(ask(&guard, "GET", "/metrics", &[("host", "localhost")]).0, 401);

@@ -9,6 +9,7 @@
 mod backend;
 mod bulk;
 mod export;
+mod follow;
 mod guard;
 mod keys;
 mod node;

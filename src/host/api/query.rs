@@ -75,7 +75,7 @@ pub(super) async fn query(
         .await;
     }
     // A stream of one piece: unlike a plain answer it knows when nobody waits for it any more.
-    stream_as(&api, "application/json", Problem::line, move |backend, out| {
+    stream_as(&api, "application/json", move |backend, out| {
         let backend = backend.degraded(of.degraded);
         let page = walk(&backend, &ask.space, &of, &query, out, |_, _| Ok(()))?;
         out.raw(&render(&Answered::new(page, backend.is_partial()))?)

@@ -67,14 +67,13 @@ pub(super) async fn stream(
     api: &Api,
     make: impl FnOnce(&Backend, &mut Out) -> Result<(), Problem> + Send + 'static,
 ) -> Answer {
-    stream_as(api, "application/jsonl", |problem| problem.line(), make).await
+    stream_as(api, "application/jsonl", make).await
 }
 
-/// Answers with what `make` writes; `last` spells a failure that comes late.
+/// Answers with what `make` writes, of a media type.
 pub(super) async fn stream_as(
     api: &Api,
     kind: &'static str,
-    last: impl Fn(&Problem) -> String + Send + 'static,
     make: impl FnOnce(&Backend, &mut Out) -> Result<(), Problem> + Send + 'static,
 ) -> Answer {
     let (sender, mut receiver) = mpsc::channel(PIECES_MAX);
@@ -96,7 +95,7 @@ pub(super) async fn stream_as(
         Some((piece, (None, receiver)))
     });
     let pieces = pieces.map(move |piece: Result<Bytes, Problem>| {
-        Ok::<_, Infallible>(piece.unwrap_or_else(|problem| Bytes::from(last(&problem))))
+        Ok::<_, Infallible>(piece.unwrap_or_else(|problem| Bytes::from(problem.line())))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,40 +1,39 @@
-//! Changes as they become durable, as server-sent events.
+//! Changes as they become durable.
 //!
 //! A watch is a place in the log that moves forward: no queue fills up behind a slow reader, and a
-//! cursor outlives a restart, and a repair that wrote its segment anew. A cursor names the commit's record, the event in it, and a part of
-//! the commit's id, so that one which is not of this replica, or whose history is gone, is told
-//! apart (410). Nothing is sent that a crash could still undo.
+//! cursor outlives a restart, and a repair that wrote its segment anew. A cursor names the commit's
+//! record, the event in it, and a part of the commit's id, so that one which is not of this
+//! replica, or whose history is gone, is told apart (410). Nothing is sent that a crash could still
+//! undo. How it goes to whoever listens is in `follow.rs`.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderMap, HeaderName, header};
 
+use super::Answer;
 use super::backend::{Api, Backend, Store};
+use super::follow::Follow;
 use super::problem::{Kind, Problem};
 use super::request::Ask;
 use super::shapes::{Change, Did, Shown, author};
-use super::stream::{Out, stream_as};
-use super::{Answer, render};
 use crate::engine::base::{Dot, EventId, Key, LogId, SpaceId};
 use crate::engine::causal::VersionVector;
 use crate::engine::crdt::Supersedes;
 use crate::engine::event::Event;
 use crate::engine::log::Position;
 use crate::engine::store::{Arrived, Place, ReadError};
+use crate::host::http::Served;
 
 /// Where a browser goes on after it lost the connection.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// About how many bytes of commits are read under one hold of the store's lock: of each of their
 /// events a key is folded too.
 const SLICE_BYTES: usize = 8 << 10;
-/// How long to wait before looking whether anybody still listens.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// After so many waits without a change a comment is sent, so that both ends see a dead line.
-const WAITS_PER_COMMENT: u32 = 30;
-
 /// A place in a watch: just after one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cursor {
@@ -74,28 +73,40 @@ fn unknown(text: &str) -> Problem {
 }
 
 /// `GET /v1/spaces/{space}/watch?prefix=&from=`
-pub(super) async fn watch(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+pub(super) async fn watch(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    served: Option<Extension<Served>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut ask: Ask,
+) -> Answer {
     let prefix = ask.query.text("prefix").unwrap_or_default();
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok().map(str::to_owned));
     // A browser repeats the address, and says in the header how far it has come since.
     let from = resumed.or(ask.query.text("from"));
-    ask.query.text("from");
-    let name = ask.space;
-    let spell = |problem: &Problem| format!("event: error\ndata: {}\n", problem.line());
-    let mut response = stream_as(&api, "text/event-stream", spell, move |backend, out| {
-        let space = backend.space(&name)?;
-        let mut watch = Watch::start(backend, space, prefix, from.as_deref())?;
-        // The caller learns at once that it listens.
-        out.raw(": listening\n\n")?;
-        watch.follow(backend, out)
+    let upgrade = match upgrade {
+        Ok(upgrade) => Some(upgrade),
+        Err(_) if !headers.contains_key(header::UPGRADE) => None,
+        Err(refused) => {
+            return Err(Problem::usage(format!("no WebSocket can be opened: {refused}"))
+                .hint("Leave out the header Upgrade, and read server-sent events"));
+        }
+    };
+    let watch = api
+        .run(move |backend| {
+            let space = backend.space(&ask.space)?;
+            Watch::start(backend, space, prefix, from.as_deref())
+        })
+        .await?;
+    let follow = Follow::new(api, watch, served.map(|Extension(served)| served));
+    Ok(match upgrade {
+        Some(upgrade) => follow.socket(upgrade),
+        None => follow.events(),
     })
-    .await?;
-    let uncached = axum::http::HeaderValue::from_static("no-store");
-    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, uncached);
-    Ok(response)
 }
 
-struct Watch {
+/// A place in the log that moves forward.
+pub(super) struct Watch {
     space: SpaceId,
     prefix: String,
     /// Commits that begin before this were sent.
@@ -105,8 +116,8 @@ struct Watch {
 }
 
 /// What is read under one hold of the store's lock.
-struct Slice {
-    changes: Vec<Change>,
+pub(super) struct Slice {
+    pub(super) changes: Vec<Change>,
     next: Place,
 }
 
@@ -141,31 +152,20 @@ impl Watch {
         }
     }
 
-    /// Sends changes until nobody listens.
-    fn follow(&mut self, backend: &Backend, out: &mut Out) -> Result<(), Problem> {
-        let mut waits = 0;
-        loop {
-            let at = self.at.position();
-            let durable = backend.wait_durable_past(at, PATIENCE);
-            if out.is_gone() {
-                return Ok(());
-            }
-            if durable <= at {
-                waits += 1;
-                if waits == WAITS_PER_COMMENT {
-                    out.raw(": still here\n\n")?;
-                    waits = 0;
-                }
-                continue;
-            }
-            waits = 0;
-            let Slice { changes, next } = backend.read(|store| self.slice(store, durable))?;
-            for change in changes {
-                let text = render(&change)?;
-                out.raw(&format!("id: {}\ndata: {text}\n\n", change.cursor))?;
-            }
-            (self.at, self.sent) = (next, None);
-        }
+    /// Returns where it is: there is something to read once what is durable lies beyond.
+    pub(super) fn position(&self) -> Position {
+        self.at.position()
+    }
+
+    /// Goes on to what is durable by now, or a part of the way.
+    pub(super) fn read(
+        mut self,
+        backend: &Backend,
+        upto: Position,
+    ) -> Result<(Self, Slice), Problem> {
+        let slice = backend.read(|store| self.slice(store, upto))?;
+        (self.at, self.sent) = (slice.next, None);
+        Ok((self, slice))
     }
 
     fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
