@@ -209,3 +209,14 @@ fn strangers_come_in_by_good_tickets_alone() {
         assert_eq!(wrote, inside, "{tickets}");
     }
 }
+
+#[test]
+fn commits_beside_a_fork_are_whole_after_a_repair() {
+    for text in [
+        include_str!("scenarios/rot_beside_a_fork.txt"),
+        include_str!("scenarios/set_aside_beside_a_fork.txt"),
+    ] {
+        let told = told(&Scenario::parse(text).unwrap());
+        assert!(told.iter().any(|line| line.contains(" is repaired: log/")), "{told:?}");
+    }
+}

@@ -319,7 +319,7 @@ impl World {
         let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
         let Some(node) = seat.node.as_mut() else { return Err("it sleeps".into()) };
         node.store().sync().map_err(|error| error.to_string())?;
-        let found = verify(&seat.disk, false).map_err(|error| error.to_string())?;
+        let found = verify(&seat.disk, true).map_err(|error| error.to_string())?;
         if found.problems.is_empty() && node.store_ref().damage().is_none() {
             seat.repair = Repair::Whole;
             return Ok("is whole".to_owned());

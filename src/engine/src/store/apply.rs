@@ -283,13 +283,15 @@ impl<D: Disk + Clone> Store<D> {
         let damaged = || Damaged { segment: place.segment, offset: place.offset };
         let (body, base_ms) = self.commit_record(place.segment, place.offset)?;
         let ids = |log: &LogId, seq: u64| self.noted_id(space_ix, place.segment, log, seq);
-        let commit = self.with_dictionary(place.segment, |dictionary| {
-            compact::decode(&body, dictionary, base_ms, &ids)
-                .map_err(|_| ReadError::Damaged(damaged()))
-        })??;
         // The id comes from the index: bytes that rotted in a way the checksum missed, or an index
         // that names the wrong record, end here and go to no peer.
-        if commit.id() == place.id { Ok(commit) } else { Err(ReadError::Damaged(damaged())) }
+        let is_it = |commit: &Commit| commit.id() == place.id;
+        let commit = self.with_dictionary(place.segment, |dictionary| {
+            let commit = compact::decode(&body, dictionary, base_ms, &ids).ok().filter(is_it);
+            // Damage, or records that were moved, may have taken what was first under a number.
+            commit.or_else(|| self.proved(space_ix, &body, dictionary, base_ms, &is_it))
+        })?;
+        commit.ok_or_else(|| ReadError::Damaged(damaged()))
     }
 
     /// Returns the id that a record of the segment leaves out where it names a commit: of several

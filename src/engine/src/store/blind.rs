@@ -16,7 +16,7 @@ use super::tail::{Namespace, split_row, table_prefix};
 use super::{Damaged, ReadError, Store};
 use crate::base::{LogId, SpaceId};
 use crate::limits;
-use crate::log::{Damage, DamageKind, Disk, Position, Record};
+use crate::log::{Damage, DamageKind, Disk, DiskErrorKind, Position, Record};
 
 /// What is hidden, by segment.
 #[derive(Debug, Default)]
@@ -107,9 +107,15 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
-    /// Returns the error, unless the caller makes do with what is intact.
+    /// Returns the error, unless the caller makes do with what is intact: what a disk cannot read
+    /// is passed over as what is damaged.
     pub(super) fn pass_over(&self, error: ReadError) -> Result<(), ReadError> {
-        if self.degraded && matches!(error, ReadError::Damaged(_)) {
+        let lacks = match &error {
+            ReadError::Damaged(_) => true,
+            ReadError::Disk(error) => error.kind == DiskErrorKind::Io,
+            _ => false,
+        };
+        if self.degraded && lacks {
             sometimes!("store-read-without-what-is-lost");
             self.blind.partial.set(true);
             return Ok(());

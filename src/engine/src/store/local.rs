@@ -45,6 +45,8 @@ pub struct LocalSpace {
     pub shared: bool,
     /// Whether it was replaced by another under its name and is not served any more.
     pub retired: bool,
+    /// Whether it was made here: without its genesis it never was.
+    pub own: bool,
 }
 
 /// A replica at the far end, as this store knows it.
@@ -207,7 +209,8 @@ impl Local {
         for space in &self.spaces {
             out.put(&space.id.0);
             out.put_bytes(space.name.as_bytes());
-            out.put_u8(u8::from(space.shared) | u8::from(space.retired) << 1);
+            let flags = [space.shared, space.retired, space.own].map(u8::from);
+            out.put_u8(flags[0] | flags[1] << 1 | flags[2] << 2);
         }
         out.put_len(self.peers.len());
         for peer in &self.peers {
@@ -268,8 +271,8 @@ impl Local {
             let id = SpaceId(r.hash()?);
             let name = text(&mut r, limits::SPACE_NAME_BYTES_MAX)?;
             let flags = r.u8()?;
-            let (shared, retired) = (flags & 1 != 0, flags & 2 != 0);
-            local.spaces.push(LocalSpace { id, name, shared, retired });
+            let (shared, retired, own) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            local.spaces.push(LocalSpace { id, name, shared, retired, own });
         }
         for _ in 0..r.count(limits::PEERS_MAX, 34, "peers")? {
             let replica = ReplicaId(r.hash()?);
@@ -333,6 +336,7 @@ mod tests {
                 name: "default".into(),
                 shared: true,
                 retired: false,
+                own: true,
             }],
             peers: vec![LocalPeer {
                 replica: ReplicaId([2; 32]),

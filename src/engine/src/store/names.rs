@@ -1,19 +1,109 @@
-//! Finds again which log an index meant, where the record that said so is lost.
+//! Finds again which log an index meant, or which commit of a forked log a number, where the record
+//! that said so is lost.
 //!
 //! A segment names each log once; if that record rots, the commits of the log can be read by
 //! nobody, though their bytes are whole. Once a peer has brought those commits, each name can be
 //! guessed and the guess proved: under the right names a commit hashes to the id that is known.
+//! Of a forked log several commits have one number, and a record means the first one that its
+//! segment held; where that is lost or lies elsewhere by now, the same proof tells which it was.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Store;
 use super::repair::Aside;
-use crate::base::CommitId;
+use super::tables::LogTable;
+use crate::base::{CommitId, LogId};
 use crate::event::compact::{self, DecodeError};
-use crate::event::{Dictionary, Entry};
+use crate::event::{Commit, Dictionary, Entry};
 use crate::log::Disk;
 
 impl<D: Disk + Clone> Store<D> {
+    /// Reads a commit's record, choosing among the branches of forked logs where it leaves out ids;
+    /// none if no choice makes of it what `is_it` knows. Costs a few hashes for each branch.
+    pub(super) fn proved(
+        &self,
+        space_ix: usize,
+        body: &[u8],
+        dictionary: &Dictionary,
+        base_ms: u64,
+        is_it: &dyn Fn(&Commit) -> bool,
+    ) -> Option<Commit> {
+        if self.table(space_ix).ok()?.is_unforked() {
+            return None;
+        }
+        let record = Choice { space_ix, body, base_ms, names: dictionary.without_ids() };
+        self.choose(&record, &mut BTreeMap::new(), is_it, &mut { TRIALS_MAX })
+    }
+
+    fn choose(
+        &self,
+        record: &Choice<'_>,
+        chosen: &mut BTreeMap<(LogId, u64), CommitId>,
+        is_it: &dyn Fn(&Commit) -> bool,
+        trials: &mut u32,
+    ) -> Option<Commit> {
+        *trials = trials.checked_sub(1)?;
+        let Choice { space_ix, body, base_ms, names } = record;
+        let table = self.table(*space_ix).ok()?;
+        let ids = |log: &LogId, seq: u64| match chosen.get(&(*log, seq)) {
+            None if table.is_suspect(log, seq) => None,
+            None => self.commit_id(*space_ix, log, seq).ok(),
+            id => id.copied(),
+        };
+        match compact::decode(body, names, *base_ms, &ids) {
+            Ok(commit) => Some(commit).filter(is_it),
+            Err(DecodeError::MissingId { log, seq }) if table.is_suspect(&log, seq) => {
+                for id in self.ids_under(*space_ix, &log, seq) {
+                    chosen.insert((log, seq), id);
+                    let found = self.choose(record, chosen, is_it, trials);
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+                chosen.remove(&(log, seq));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Returns the ids of all commits that count under a number of a forked log.
+    fn ids_under(&self, space_ix: usize, log: &LogId, seq: u64) -> Vec<CommitId> {
+        let Ok(table) = self.table(space_ix) else { return Vec::new() };
+        let of = |branch: &LogTable| self.commit_place(space_ix, &branch.log, seq).ok().flatten();
+        table.branches(log).filter_map(of).map(|place| place.id).collect()
+    }
+
+    /// Finds out which commits those are that were set aside and are here by now, and lets those
+    /// that follow in their segments know: they leave out ids that were known there.
+    pub(super) fn note_asides(&self, asides: &mut [Aside]) {
+        let mut noted: Vec<Commit> = Vec::new();
+        let mut segment = 0;
+        for aside in asides {
+            if segment != aside.position.segment {
+                noted.clear();
+                segment = aside.position.segment;
+            }
+            let names = Arc::make_mut(&mut aside.dictionary);
+            for commit in &noted {
+                if let Some(ix) = names.find(&commit.space(), &commit.log()) {
+                    names.note(ix, commit.seq(), commit.id());
+                }
+            }
+            let Ok(loose) = compact::read(&aside.body, names, aside.base_ms) else { continue };
+            let Some(space_ix) = self.local.space_index(&loose.space) else { continue };
+            let ids = |log: &_, seq| self.commit_id(space_ix, log, seq).ok();
+            let here = |commit: &Commit| {
+                self.locate(space_ix, &commit.tip()).is_ok_and(|found| found.is_some())
+            };
+            let commit = compact::decode(&aside.body, names, aside.base_ms, &ids);
+            let commit = commit.ok().filter(here);
+            let proved = || self.proved(space_ix, &aside.body, names, aside.base_ms, &here);
+            noted.extend(commit.or_else(proved));
+        }
+    }
+
     /// Completes the names of logs by which commits that were set aside can be read.
     ///
     /// What cannot be proved stays unnamed. Costs a few hashes for each log and segment.
@@ -81,6 +171,14 @@ impl<D: Disk + Clone> Store<D> {
         }
         entries
     }
+}
+
+/// A record that leaves out ids.
+struct Choice<'a> {
+    space_ix: usize,
+    body: &'a [u8],
+    base_ms: u64,
+    names: Dictionary,
 }
 
 /// Most guesses for one commit: enough for two names that are lost among 60 logs.

@@ -92,6 +92,7 @@ impl<D: Disk + Clone> Store<D> {
         // is known: no number is used again.
         store.new_life = store.mourns() || !Local::verify(&store.disk).is_empty();
         let (replayed_events, rebuilt) = store.load()?;
+        store.retire_unfounded();
         Ok((store, Opened { recovery, replayed_events, rebuilt }))
     }
 

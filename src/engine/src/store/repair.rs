@@ -12,7 +12,7 @@ use super::apply::kinds;
 use super::blind::hides;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
-use crate::base::{CommitId, Reader, SpaceId};
+use crate::base::{CommitId, LogId, Reader, SpaceId};
 use crate::causal::Tip;
 use crate::event::{Commit, Dictionary, compact};
 use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
@@ -187,6 +187,7 @@ impl<D: Disk + Clone> Store<D> {
     fn take_asides(&mut self) -> Result<(), AppendError> {
         let mut asides = std::mem::take(&mut self.asides);
         self.name_logs(&mut asides);
+        self.note_asides(&mut asides);
         self.asides = asides;
         let mut progress = true;
         while progress {
@@ -229,42 +230,57 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Returns the records of a segment that the tables count on.
+    ///
+    /// Commits are encoded anew: they leave out ids that their segment knew, which is another set
+    /// without what was lost.
     fn sound_records(&self, place: u64) -> Result<Vec<(RecordKind, Vec<u8>)>, ReadError> {
         // The names go first, all of them: what named a log may be what is lost.
         let dictionary = self.dictionary(place)?;
         let mut names = Vec::new();
         dictionary.put_entries(0, &mut names);
         let mut kept = vec![(kinds::DICTIONARY, names)];
+        let (mut known, base_ms) = (dictionary.without_ids(), self.base_ms_of(place)?);
         let from = Position { segment: place, offset: 0 };
         for item in self.log.scan(from) {
             let Ok((position, record)) = item else { continue };
             if position.segment != place {
                 break;
             }
-            let counted = match record.kind {
-                kinds::DICTIONARY => false,
-                kinds::COMMIT => self.counts_at(position)?,
+            let body = match record.kind {
+                kinds::DICTIONARY => None,
+                kinds::COMMIT => self.counted_at(position)?.map(|(space_ix, log, seq)| {
+                    // One that cannot be proved stays as it is.
+                    let Ok(commit) = self.whole_commit(space_ix, &log, seq) else {
+                        return record.body;
+                    };
+                    let mut body = Vec::with_capacity(record.body.len());
+                    let encoded = compact::encode(&commit, &known, base_ms, &mut body);
+                    if let Some(ix) = known.find(&commit.space(), &commit.log()) {
+                        known.note(ix, commit.seq(), commit.id());
+                    }
+                    if encoded.is_ok() { body } else { record.body }
+                }),
                 kinds::VOUCHER => {
                     let ix = Reader::new(&record.body).varint().unwrap_or(u64::MAX);
-                    u32::try_from(ix).is_ok_and(|ix| dictionary.entry(ix).is_some())
+                    let named = u32::try_from(ix).is_ok_and(|ix| dictionary.entry(ix).is_some());
+                    named.then_some(record.body)
                 }
-                _ => true,
+                _ => Some(record.body),
             };
-            if counted {
-                kept.push((record.kind, record.body));
-            }
+            kept.extend(body.map(|body| (record.kind, body)));
         }
         Ok(kept)
     }
 
-    /// Tells whether the commit at a position is the one that the index names.
-    fn counts_at(&self, position: Position) -> Result<bool, ReadError> {
+    /// Returns the inner name of the commit at a position if it is the one that the index names.
+    fn counted_at(&self, position: Position) -> Result<Option<(usize, LogId, u64)>, ReadError> {
         let Ok(loose) = self.read_commit(position.segment, position.offset) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(false) };
+        let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(None) };
         let place = self.commit_place(space_ix, &loose.log, loose.seq)?;
-        Ok(place.is_some_and(|p| p.segment == position.segment && p.offset == position.offset))
+        let counts = place.is_some_and(|place| place.at() == position);
+        Ok(counts.then_some((space_ix, loose.log, loose.seq)))
     }
 }
 

@@ -62,10 +62,19 @@ impl<D: Disk + Clone> Store<D> {
             if space.name == name && !space.retired {
                 return Ok(());
             }
+            if space.retired && self.local.space_named(name).is_none() {
+                let again = |space: &mut LocalSpace| {
+                    (space.name, space.retired, space.own) = (name.to_owned(), false, false);
+                };
+                self.edit_local(|local| {
+                    local.spaces.iter_mut().filter(|space| space.id == id).for_each(again);
+                })?;
+                return Ok(());
+            }
             return Err(WriteError::SpaceName("the space is here already under another name"));
         }
         self.check_space_name(name)?;
-        self.add_space(id, name)
+        self.add_space(id, name, false)
     }
 
     /// Tells whether the space under `name` can be replaced by another without losing anything: it
@@ -88,6 +97,19 @@ impl<D: Disk + Clone> Store<D> {
                 space.retired = true;
             }
         })
+    }
+
+    /// Takes spaces out of service that were made here and lost their genesis before it was
+    /// durable: nobody was told of them, and their names are free again. Durable with the next
+    /// edit; until then each opening finds the same.
+    pub(super) fn retire_unfounded(&mut self) {
+        if !self.blind.is_empty() || !self.damaged_places.is_empty() {
+            return;
+        }
+        for (space, table) in self.local.spaces.iter_mut().zip(self.tables.iter()) {
+            let unfounded = space.own && !space.shared && table.commits == 0;
+            space.retired |= unfounded;
+        }
     }
 
     /// Returns how many commits and events of a space count here.
@@ -237,9 +259,14 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Adds a space to the local file and the tables.
-    pub(crate) fn add_space(&mut self, id: SpaceId, name: &str) -> Result<(), WriteError> {
+    pub(crate) fn add_space(
+        &mut self,
+        id: SpaceId,
+        name: &str,
+        own: bool,
+    ) -> Result<(), WriteError> {
         let (name, shared, retired) = (name.to_owned(), false, false);
-        self.edit_local(|local| local.spaces.push(LocalSpace { id, name, shared, retired }))?;
+        self.edit_local(|local| local.spaces.push(LocalSpace { id, name, shared, retired, own }))?;
         self.tables.push(SpaceTable::new(id));
         Ok(())
     }

@@ -52,7 +52,7 @@ impl<D: Disk + Clone> Store<D> {
         let hlc = HlcClock::resume(Default::default()).tick(now.wall);
         let commit = Draft::genesis(log, hlc).seal(&mut self.rng)?;
         let id = commit.space();
-        self.add_space(id, name)?;
+        self.add_space(id, name, true)?;
         let space_ix = self.space_index(&id)?;
         self.append_commit(space_ix, Arc::new(commit))?;
         Ok(id)

@@ -245,6 +245,34 @@ fn what_is_intact_behind_rot_is_shown_to_who_asks_for_it() {
 }
 
 #[test]
+fn what_a_disk_cannot_read_is_passed_over_where_that_is_asked_for() {
+    let pristine = sample(400);
+    let mut whole = open(&Arc::new(pristine.snapshot()), 1);
+    let space = whole.space_named("default").unwrap();
+    let all = whole.arrived(&space, Position::default(), whole.written(), usize::MAX).unwrap().0;
+    for arrived in all.iter().skip(1).step_by(37) {
+        let disk = Arc::new(pristine.snapshot());
+        let mut store = open(&disk, 1);
+        let file = store.log.file_of(arrived.position.segment).unwrap();
+        let place = u64::from(arrived.position.offset);
+        disk.faults(|faults| faults.unreadable = vec![(file, place..place + 8)]);
+        let key = arrived.commit.events[0].key().unwrap();
+        let history = |store: &mut TestStore| store.history(&space, &key, usize::MAX);
+        let refused = history(&mut store);
+        assert!(matches!(refused, Err(ReadError::Disk(_))), "{refused:?}");
+        let (read, partial) = store.with_degraded(history);
+        assert!(partial, "{key}");
+        assert_eq!(read.unwrap().len() + 1, history(&mut whole).unwrap().len(), "{key}");
+        let (page, partial) = store.with_degraded(|store| {
+            let upto = store.written();
+            store.arrived(&space, Position::default(), upto, usize::MAX)
+        });
+        let left = all.len() - page.unwrap().0.len();
+        assert!(partial && (1..16).contains(&left), "{key}: {left}");
+    }
+}
+
+#[test]
 fn a_repair_without_help_changes_no_answer_and_one_with_help_makes_all_whole() {
     let pristine = sample(400);
     let mut whole = open(&Arc::new(pristine.snapshot()), 1);

@@ -3,6 +3,7 @@
 mod damage;
 mod places;
 mod refusals;
+mod spaces;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,60 @@
+//! Spaces that come, go and come again.
+
+use super::*;
+use crate::log::CrashMode;
+
+#[test]
+fn a_space_whose_genesis_was_lost_with_the_power_never_was() {
+    for more in [false, true] {
+        let disk = Arc::new(MemoryDisk::new());
+        let mut store = open(&disk, 1);
+        if more {
+            store.create_space(now(1), "first").unwrap();
+            store.sync().unwrap();
+        }
+        let lost = store.create_space(now(2), "default").unwrap();
+        disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+        for _ in 0..2 {
+            let store = open(&disk, 1);
+            assert_eq!(store.space_named("default"), None);
+            assert_eq!(store.space_named("first").is_some(), more);
+        }
+        let mut store = open(&disk, 1);
+        let made = store.create_space(now(3), "default").unwrap();
+        assert_ne!(made, lost);
+        write(&mut store, 4, vec![put("k", "1")]);
+        store.close().unwrap();
+        let mut store = open(&disk, 1);
+        assert_eq!(store.space_named("default"), Some(made));
+        assert_eq!(text(&mut store, "k").as_deref(), Some("1"));
+        assert_eq!(verify(&disk, true).unwrap().problems, []);
+    }
+}
+
+#[test]
+fn a_space_that_was_joined_and_is_empty_yet_stays() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 1);
+    store.join_space(SpaceId([7; 32]), "default").unwrap();
+    drop(store);
+    assert_eq!(open(&disk, 1).space_named("default"), Some(SpaceId([7; 32])));
+}
+
+#[test]
+fn a_space_that_was_retired_can_be_joined_again() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    let space = store.create_space(now(1), "default").unwrap();
+    peer.join_space(space, "default").unwrap();
+    pass(&mut store, &mut peer, space);
+    peer.sync().unwrap();
+    // The disk lied, and its peer has what it lost.
+    disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+    let mut store = open(&disk, 1);
+    assert!(!store.has_space(&space));
+    store.join_space(space, "again").unwrap();
+    pass(&mut peer, &mut store, space);
+    assert_eq!(store.state_hash(&space).unwrap(), peer.state_hash(&space).unwrap());
+    store.close().unwrap();
+    assert_eq!(open(&disk, 1).space_named("again"), Some(space));
+}
