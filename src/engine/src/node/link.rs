@@ -97,6 +97,8 @@ impl<D: Disk + Clone> Node<D> {
                 if link.credit_out.granted(bytes).is_err() {
                     return self.close(id, Code::PROTOCOL, "more was given back than was sent");
                 }
+                let now = self.now.mono;
+                link.talks.values_mut().for_each(|talk| talk.pace.granted(now, bytes));
                 self.pump(id);
             }
             Message::Close { code, text } => {
