@@ -11,8 +11,7 @@ use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
 use crate::store::{InsertError, ReadError, Run, Serving};
 use crate::sync::{
-    Code, Message, Missing, PeerText, Piece, Pinned, Reassembly, Session, Source, Stats, Step,
-    SyncError,
+    Code, Message, Missing, Piece, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
 };
 
 /// What is said with one peer about one space.
@@ -41,6 +40,8 @@ pub(crate) struct Talk {
     pub(crate) received_events: u64,
     pub(crate) sent_events: u64,
     pub(crate) forks: ForkTalk,
+    /// A ticket was shown since the session began: if it is refused another one follows.
+    again_if_refused: bool,
 }
 
 impl Talk {
@@ -48,6 +49,11 @@ impl Talk {
     pub(super) fn pinned_at(&self) -> Option<Position> {
         self.session.as_ref().filter(|session| !session.is_over())?;
         self.pinned.as_ref().map(|(_, position)| *position)
+    }
+
+    /// Has another session follow the one that is under way if that is refused.
+    pub(super) fn begin_again_if_refused(&mut self) {
+        self.again_if_refused = self.session.as_ref().is_some_and(|session| !session.is_over());
     }
 
     fn note_unanswered(&mut self) {
@@ -116,9 +122,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         if !self.admits(&peer, &space) {
             if matches!(message, Message::Open(_)) {
-                sometimes!("node-session-not-admitted");
-                let text = PeerText::new("not admitted to that space here: use a ticket");
-                self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+                self.refuse_stranger(id, space);
             }
             return self.give_credit(id, message.commit_bytes());
         }
@@ -440,6 +444,10 @@ impl<D: Disk + Clone> Node<D> {
             return self.job_space_done(id, space, Stats::default(), (0, 0), result);
         };
         talk.forks.settled();
+        let refused = matches!(&result, Err(Problem::Refused(Code::NOT_ADMITTED, _)));
+        if std::mem::take(&mut talk.again_if_refused) && refused {
+            return self.open_session(id, space);
+        }
         let stats = talk.session.as_ref().map(Session::stats).unwrap_or_default();
         let events = (talk.received_events, talk.sent_events);
         talk.in_sync = result.is_ok();
