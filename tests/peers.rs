@@ -172,6 +172,24 @@ fn a_removed_peer_is_admitted_no_more() {
 }
 
 #[test]
+fn a_ticket_that_is_taken_while_the_two_are_connected_is_of_use_at_once() {
+    let home = Home::new();
+    home.ok("a", &["put", "origin", "a"]);
+    let a = home.serve("a", &[]);
+    let ticket = home.ok("a", &["ticket"]);
+    let b = home.serve("b", &["--join", &ticket]);
+    until("they have met", || home.run("b", &["get", "origin"]).status.success());
+    home.ok("a", &["peers", "remove", b.replica(), "--yes"]);
+    until("b calls again", || home.json("b", &["peers"])["peers"][0]["connected"] == true);
+    home.ok("a", &["put", "more", "1"]);
+    let ticket = home.ok("a", &["ticket"]);
+    assert_eq!(home.json("b", &["sync", &ticket])["in_sync"], true);
+    assert_eq!(home.ok("b", &["get", "more"]), "1");
+    a.stop();
+    b.stop();
+}
+
+#[test]
 fn a_ticket_that_is_used_up_or_over_admits_nobody() {
     let home = Home::new();
     let node = met(&home);

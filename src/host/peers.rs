@@ -211,6 +211,11 @@ impl Replica {
             });
             Ok(edited.map_err(WriteError::from)?)
         })?;
+        {
+            let mut state = locked(&self.shared.state);
+            state.node.show_tickets(clock::now(), ticket.replica);
+            self.shared.settle(&mut state);
+        }
         self.tick();
         Ok(ticket.space)
     }

@@ -12,13 +12,17 @@ use crate::world::World;
 
 impl World {
     /// Checks that something new which counts at a seat is not too far ahead of its clock, unless
-    /// it was written there: the stamps of its own commits grow whatever its clock does.
+    /// it was written there: the stamps of its own commits grow whatever its clock does, and what
+    /// damage hid of them a repair brings back.
     pub(super) fn check_time(&mut self, at: usize, latest: Hlc, wrote: bool) {
         let wall = self.now(at).wall;
         let Some(seat) = self.seats.get_mut(at) else { return };
         let before = std::mem::replace(&mut seat.shown, latest);
+        if wrote {
+            seat.wrote = latest.max(seat.wrote);
+        }
         let ahead_ms = latest.wall().0.saturating_sub(wall.0);
-        if latest > before && ahead_ms > DRIFT_MS_MAX && !wrote {
+        if latest > before && ahead_ms > DRIFT_MS_MAX && latest > seat.wrote {
             let seen = format!("seat {at} took what is stamped {ahead_ms} ms ahead of its clock");
             self.facts.broken = Some(Broken::new("nothing counts before its time", seen));
         }
@@ -55,6 +59,7 @@ impl World {
         let shown = if seat.disk_faults { Hlc::default() } else { seat.shown };
         let told = seat.told;
         seat.shown = stamp;
+        seat.wrote = stamp.max(seat.wrote);
         let damaged = seat.node.as_ref().is_some_and(|n| n.store_ref().damage().is_some());
         let hidden = damaged || !seat.disk.bad().is_empty();
         if stamp <= shown || stamp <= told && !hidden {

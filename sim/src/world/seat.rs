@@ -59,6 +59,8 @@ pub(crate) struct Seat {
     pub(crate) looked: Position,
     /// The latest stamp that was shown when it was looked at last, in this life.
     pub(crate) shown: Hlc,
+    /// The latest stamp of what was written at it, in all its lives.
+    pub(crate) wrote: Hlc,
     /// The latest stamp of what users were told is durable, at this disk.
     pub(crate) told: Hlc,
     /// Whether the disk refused something since what is shown was held against it.
@@ -117,6 +119,7 @@ impl Seat {
             seen: BTreeMap::new(),
             looked: Position::default(),
             shown: Hlc::default(),
+            wrote: Hlc::default(),
             told: Hlc::default(),
             refused: false,
             last_write_ns: 0,

@@ -80,7 +80,6 @@ impl World {
         }
         self.note(Some(from), What::Note { text: format!("gives {to} a ticket: {kind:?}").into() });
         self.take_tickets(to);
-        self.reset(from, to);
     }
 
     /// Issues a ticket for one use; none if it cannot.
@@ -116,12 +115,17 @@ impl World {
         if given.is_empty() {
             return;
         }
+        let now = self.now(at);
         for (from, secret) in given {
             let Some(issuer) = self.seats.get(from).map(|seat| seat.replica()) else { continue };
-            let Some(store) = self.store(at) else { return };
+            let Some(node) = self.seats.get_mut(at).and_then(|seat| seat.node.as_mut()) else {
+                return;
+            };
+            let store = node.store();
             let peer = store.local().peers.iter().find(|peer| peer.replica == issuer);
             if peer.is_none_or(|peer| !peer.secrets.contains(&(space, secret))) {
                 take(store, space, (issuer, address_of(from)), secret);
+                node.show_tickets(now, issuer);
             }
         }
         self.input(at, Input::Tick);

@@ -1,11 +1,11 @@
 //! One connection to a peer: greetings, admission, and which space a message belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::talk::Talk;
 use super::{LinkId, Node, Output, Problem};
-use crate::base::{Instant, ReplicaId, SpaceId};
+use crate::base::{Instant, Now, ReplicaId, SpaceId};
 use crate::log::Disk;
 use crate::sync::{
     Agreed, Code, Decoder, Message, PeerText, ReceiveCredit, SendCredit, admission_proof,
@@ -24,6 +24,8 @@ pub(crate) struct Link {
     pub(crate) credit_in: ReceiveCredit,
     pub(crate) talks: BTreeMap<SpaceId, Talk>,
     admitted: bool,
+    /// Spaces for which a ticket was shown that admits nobody.
+    refused: BTreeSet<SpaceId>,
     next_check: Instant,
 }
 
@@ -47,6 +49,7 @@ impl<D: Disk + Clone> Node<D> {
             credit_in: ReceiveCredit::default(),
             talks: BTreeMap::new(),
             admitted: false,
+            refused: BTreeSet::new(),
             next_check: self.now.mono.plus(CHECK_EVERY),
         };
         self.links.insert(id, link);
@@ -97,6 +100,8 @@ impl<D: Disk + Clone> Node<D> {
                 if link.credit_out.granted(bytes).is_err() {
                     return self.close(id, Code::PROTOCOL, "more was given back than was sent");
                 }
+                let now = self.now.mono;
+                link.talks.values_mut().for_each(|talk| talk.pace.granted(now, bytes));
                 self.pump(id);
             }
             Message::Close { code, text } => {
@@ -154,6 +159,23 @@ impl<D: Disk + Clone> Node<D> {
         self.admit_link(id);
     }
 
+    /// Shows the tickets of a peer on the connections to it that stand, and compares what they open.
+    ///
+    /// For who has taken one just now; where the peer is not connected nothing happens.
+    pub fn show_tickets(&mut self, now: Now, peer: ReplicaId) {
+        self.now = now;
+        let greeted = |link: &&Link| link.peer == peer && link.agreed.is_some();
+        let links: Vec<_> =
+            self.links.values().filter(greeted).map(|link| (link.id, link.process)).collect();
+        for (id, process) in links {
+            self.use_secrets(id, peer, &process);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.talks.values_mut().for_each(Talk::begin_again_if_refused);
+            }
+            self.open_talks(id);
+        }
+    }
+
     /// Shows the tickets that this replica holds from that peer.
     fn use_secrets(&mut self, id: LinkId, peer: ReplicaId, process: &[u8; 16]) {
         let local = self.store.local();
@@ -181,8 +203,13 @@ impl<D: Disk + Clone> Node<D> {
         });
         let Some(at) = ticket else {
             sometimes!("node-ticket-refused");
-            let text = PeerText::new("the ticket is not known, used up, or has expired");
-            self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+            // Told in answer to an opening: the next ticket may be a good one, and a refusal now
+            // would end the session that it opens.
+            if let Some(link) = self.links.get_mut(&id)
+                && link.refused.len() < TICKETS_REFUSED_MAX
+            {
+                link.refused.insert(space);
+            }
             return;
         };
         let saved = self.store.edit_local(|local| {
@@ -199,6 +226,19 @@ impl<D: Disk + Clone> Node<D> {
             Ok(()) => self.admit_link(id),
             Err(error) => self.close(id, Code::TROUBLE, &error.to_string()),
         }
+    }
+
+    /// Answers an opening of a space that the peer may not sync here.
+    pub(super) fn refuse_stranger(&mut self, id: LinkId, space: SpaceId) {
+        sometimes!("node-session-not-admitted");
+        let shown = self.links.get(&id).is_some_and(|link| link.refused.contains(&space));
+        let text = if shown {
+            "the ticket is not known, used up, or has expired"
+        } else {
+            "not admitted to that space here: use a ticket"
+        };
+        let text = PeerText::new(text);
+        self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
     }
 
     /// Lifts a stranger's limits once the peer may sync something here.
@@ -248,5 +288,7 @@ impl<D: Disk + Clone> Node<D> {
     }
 }
 
+/// Of so many tickets of a link that admit nobody its peer is told as much. It may invent others.
+const TICKETS_REFUSED_MAX: usize = 64;
 /// How often digests are compared with a peer that is connected, and how long a hello may take.
 const CHECK_EVERY: Duration = Duration::from_secs(60);

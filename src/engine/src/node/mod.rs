@@ -12,6 +12,7 @@ mod jobs;
 mod link;
 mod live;
 mod outbox;
+mod pace;
 mod spool;
 mod talk;
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! The conversation with one peer about one space: sessions, chunks in and chunks out.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::forks::ForkTalk;
+use super::pace::Pace;
 use super::spool::Stream;
 use super::{LinkId, Node, Problem};
-use crate::base::{CommitId, Instant, LogId, SpaceId};
+use crate::base::{CommitId, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
 use crate::store::{InsertError, ReadError, Run, Serving};
 use crate::sync::{
-    Code, Message, Missing, PeerText, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
+    Code, Message, Missing, Piece, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
 };
 
 /// What is said with one peer about one space.
@@ -22,8 +22,9 @@ pub(crate) struct Talk {
     opening: Option<[u8; 16]>,
     /// How many answers to openings are on their way whose sessions this side has ended since.
     late_answers: u32,
-    /// Requests of the peer, in order; the first is being answered.
-    serving: VecDeque<Serving>,
+    /// Requests of the peer, in order; the first is being answered. Whether all of it was asked
+    /// for the first time in the session.
+    serving: VecDeque<(Serving, bool)>,
     /// What the peer is known to hold, or to be about to: it need not be sent.
     pub(crate) theirs: VersionVector,
     /// What the peer says that it holds durably.
@@ -35,11 +36,12 @@ pub(crate) struct Talk {
     pub(crate) pushing: Option<Serving>,
     pub(crate) reassembly: Reassembly,
     pub(crate) in_sync: bool,
-    /// When the session was begun, or its last message came.
-    heard: Instant,
+    pub(super) pace: Pace,
     pub(crate) received_events: u64,
     pub(crate) sent_events: u64,
     pub(crate) forks: ForkTalk,
+    /// A ticket was shown since the session began: if it is refused another one follows.
+    again_if_refused: bool,
 }
 
 impl Talk {
@@ -47,6 +49,11 @@ impl Talk {
     pub(super) fn pinned_at(&self) -> Option<Position> {
         self.session.as_ref().filter(|session| !session.is_over())?;
         self.pinned.as_ref().map(|(_, position)| *position)
+    }
+
+    /// Has another session follow the one that is under way if that is refused.
+    pub(super) fn begin_again_if_refused(&mut self) {
+        self.again_if_refused = self.session.as_ref().is_some_and(|session| !session.is_over());
     }
 
     fn note_unanswered(&mut self) {
@@ -92,7 +99,7 @@ impl<D: Disk + Clone> Node<D> {
         talk.session = Some(Session::new(space, pinned, nonce, link.outgoing));
         talk.forks.begin_session();
         talk.serving.clear();
-        talk.heard = now;
+        talk.pace.begin(now);
         talk.pinned = Some((version, written));
         self.drain(id, space);
     }
@@ -115,9 +122,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         if !self.admits(&peer, &space) {
             if matches!(message, Message::Open(_)) {
-                sometimes!("node-session-not-admitted");
-                let text = PeerText::new("not admitted to that space here: use a ticket");
-                self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+                self.refuse_stranger(id, space);
             }
             return self.give_credit(id, message.commit_bytes());
         }
@@ -163,9 +168,9 @@ impl<D: Disk + Clone> Node<D> {
         if let Some(talk) = link.talks.get_mut(&space)
             && let Some(session) = talk.session.as_mut()
         {
-            talk.heard = now;
             // The error comes again as a step.
             let _ = session.handle(source, message);
+            talk.pace.stepped(now, session.steps_forward());
         }
         self.drain(id, space);
         if answered {
@@ -193,7 +198,7 @@ impl<D: Disk + Clone> Node<D> {
                     // What is held under another id is not what was asked for.
                     let store = &self.store;
                     let held = |tip: &Tip| {
-                        tip.id == CommitId::ZERO
+                        tip.id == CommitId::ZERO && store.holds_log(&space, &tip.log)
                             || store.id_at(&space, &tip.log, tip.seq) == Some(tip.id)
                     };
                     let runs = runs.iter().filter(|run| held(&run.upto)).map(|run| Run {
@@ -201,16 +206,13 @@ impl<D: Disk + Clone> Node<D> {
                         after: run.after,
                         upto: run.upto.seq,
                     });
-                    let serving = Serving::new(runs);
+                    let runs: Vec<Run> = runs.collect();
                     if let Some(talk) = self.talk(id, &space) {
-                        talk.serving.push_back(serving);
+                        let new = talk.pace.asks_for_new(&runs);
+                        talk.serving.push_back((Serving::new(runs), new));
                     }
                 }
-                Step::Deliver(piece) => match self.spool((id, space, Stream::Asked), piece) {
-                    Ok(Some(chunk)) => drop(self.deliver(id, space, &chunk)),
-                    Ok(None) => {}
-                    Err(error) => self.refuse(id, space, Code::TROUBLE, &error.to_string()),
-                },
+                Step::Deliver(piece) => self.delivery(id, space, piece),
                 Step::InSync => self.talk_ended(id, space, Ok(())),
                 Step::Ended(short) => {
                     let problem = Problem::Short(format!("{short:?}"));
@@ -232,6 +234,28 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
+    /// Takes a chunk that was asked for, or a part of it.
+    fn delivery(&mut self, id: LinkId, space: SpaceId, piece: Piece) {
+        let now = self.now.mono;
+        if let Piece::Part { bytes, .. } = &piece
+            && let Some(talk) = self.talk(id, &space)
+        {
+            talk.pace.part_came(now, bytes.len());
+        }
+        match self.spool((id, space, Stream::Asked), piece) {
+            Ok(Some(chunk)) => {
+                let mut tips = self.deliver(id, space, &chunk).unwrap_or_default();
+                // What waits may be anything.
+                tips.retain(|tip| self.store.id_at(&space, &tip.log, tip.seq) == Some(tip.id));
+                if let Some(talk) = self.talk(id, &space) {
+                    talk.pace.delivered(now, tips.into_iter());
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.refuse(id, space, Code::TROUBLE, &error.to_string()),
+        }
+    }
+
     /// Ends a session that got all it asked for, be it enough or not.
     fn nothing_more(&mut self, id: LinkId, space: SpaceId) {
         let Some(session) = self.talk(id, &space).and_then(|talk| talk.session.as_mut()) else {
@@ -243,7 +267,7 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Breaks off the sessions of a link that nothing was heard of for too long.
+    /// Breaks off the sessions of a link that did not come forward for too long.
     pub(super) fn expire_sessions(&mut self, id: LinkId) {
         let now = self.now.mono;
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -251,9 +275,9 @@ impl<D: Disk + Clone> Node<D> {
         for (space, talk) in &mut link.talks {
             if let Some(session) = talk.session.as_mut()
                 && !session.is_over()
-                && talk.heard.plus(SILENCE) <= now
+                && talk.pace.is_lost(now)
             {
-                session.refuse(Code::TIMEOUT, "nothing was heard for too long");
+                session.refuse(Code::TIMEOUT, "nothing came forward for too long");
                 sometimes!("node-session-fell-silent");
                 expired.push(*space);
             }
@@ -343,8 +367,12 @@ impl<D: Disk + Clone> Node<D> {
     pub(super) fn pump(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
         let spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
+        // A chunk of each in turn: a session is not to stand still because another has much to get.
+        let mut asking = spaces.clone();
+        while !asking.is_empty() {
+            asking.retain(|space| self.pump_request(id, *space));
+        }
         for space in spaces {
-            self.pump_requests(id, space);
             self.pump_live(id, space);
         }
     }
@@ -359,46 +387,50 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    fn pump_requests(&mut self, id: LinkId, space: SpaceId) {
-        loop {
-            let Some(link) = self.links.get_mut(&id) else { return };
-            if !link.credit_out.is_open() {
-                return;
-            }
-            let Some(talk) = link.talks.get_mut(&space) else { return };
-            if talk.session.as_ref().is_none_or(Session::is_over) {
-                return talk.serving.clear();
-            }
-            let Some(serving) = talk.serving.front_mut() else { return };
-            let mut chunk = Vec::new();
-            let mut trouble = None;
-            match self.store.next_chunk(&space, serving, CHUNK_BYTES) {
-                Ok(Some(next)) => {
-                    talk.sent_events += next.events;
-                    chunk = next.bytes;
-                }
-                // The rest is not to be had here yet; what is asked of the peer may bring it.
-                Ok(None) | Err(ReadError::Unvouched) => sometimes!("node-request-ends-early"),
-                Err(error) => {
-                    trouble = Some(error.to_string());
-                    if let Some(segment) = error.to_rebuild() {
-                        // For the next session.
-                        let _ = self.store.rebuild(segment);
-                    }
-                }
-            }
-            let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());
-            if last {
-                talk.serving.pop_front();
-            }
-            if let Some(session) = talk.session.as_mut() {
-                match trouble {
-                    Some(text) => session.refuse(Code::TROUBLE, &text),
-                    None => session.chunk(chunk, last),
-                }
-            }
-            self.drain(id, space);
+    /// Sends the next chunk that was asked for, if credit is left; tells whether there was one.
+    fn pump_request(&mut self, id: LinkId, space: SpaceId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        if !link.credit_out.is_open() {
+            return false;
         }
+        let Some(talk) = link.talks.get_mut(&space) else { return false };
+        if talk.session.as_ref().is_none_or(Session::is_over) {
+            talk.serving.clear();
+            return false;
+        }
+        let Some((serving, new)) = talk.serving.front_mut() else { return false };
+        let mut chunk = Vec::new();
+        let mut trouble = None;
+        match self.store.next_chunk(&space, serving, CHUNK_BYTES) {
+            Ok(Some(next)) => {
+                talk.sent_events += next.events;
+                chunk = next.bytes;
+            }
+            // The rest is not to be had here yet; what is asked of the peer may bring it.
+            Ok(None) | Err(ReadError::Unvouched) => sometimes!("node-request-ends-early"),
+            Err(error) => {
+                trouble = Some(error.to_string());
+                if let Some(segment) = error.to_rebuild() {
+                    // For the next session.
+                    let _ = self.store.rebuild(segment);
+                }
+            }
+        }
+        if *new {
+            talk.pace.sent(chunk.len());
+        }
+        let last = serving.is_done() || (chunk.is_empty() && trouble.is_none());
+        if last {
+            talk.serving.pop_front();
+        }
+        if let Some(session) = talk.session.as_mut() {
+            match trouble {
+                Some(text) => session.refuse(Code::TROUBLE, &text),
+                None => session.chunk(chunk, last),
+            }
+        }
+        self.drain(id, space);
+        true
     }
 
     /// Ends a session: what both sides pinned is on both, or there is a problem.
@@ -412,6 +444,10 @@ impl<D: Disk + Clone> Node<D> {
             return self.job_space_done(id, space, Stats::default(), (0, 0), result);
         };
         talk.forks.settled();
+        let refused = matches!(&result, Err(Problem::Refused(Code::NOT_ADMITTED, _)));
+        if std::mem::take(&mut talk.again_if_refused) && refused {
+            return self.open_session(id, space);
+        }
         let stats = talk.session.as_ref().map(Session::stats).unwrap_or_default();
         let events = (talk.received_events, talk.sent_events);
         talk.in_sync = result.is_ok();
@@ -430,7 +466,5 @@ impl<D: Disk + Clone> Node<D> {
     }
 }
 
-/// How long a session may be silent: a peer may have much to read, but not that much.
-const SILENCE: Duration = Duration::from_secs(120);
 /// About how many bytes of commits go into one chunk.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;

@@ -78,7 +78,9 @@ impl<D: Disk + Clone> Store<D> {
     /// Returns the next chunk of what is served, of about `bytes_max` bytes, and moves on.
     ///
     /// Commits come in the order of their stamps over all runs, so that a commit never comes
-    /// before one of its deps that is served too. A larger commit makes a chunk of its own.
+    /// before one of its deps that is served too. A larger commit makes a chunk of its own. Of a
+    /// branch more goes into one: a receiver keeps it for sure only if what builds upon it comes
+    /// along.
     ///
     /// # Errors
     /// [`ReadError`] if a commit is damaged here; the run that it is in is given up.
@@ -95,11 +97,14 @@ impl<D: Disk + Clone> Store<D> {
         // Of each log, the inner name and tip of what is in the chunk.
         let mut last: BTreeMap<LogId, (LogId, Tip)> = BTreeMap::new();
         let mut before = None;
+        let mut in_branch = false;
         let mut bytes = 0;
         let mut events = 0;
         while bodies.len() < limits::CHUNK_COMMITS_MAX {
             let Some((next, commit)) = self.next_served(space_ix, serving)? else { break };
-            let size = commit.header().size as usize + 128;
+            let size = commit.header().size as usize + 128 + commit.deps().len() * DEP_BYTES;
+            let room = in_branch && dictionary.len() < BRANCH_LOGS_MAX;
+            let bytes_max = if room { BRANCH_BYTES_MAX.max(bytes_max) } else { bytes_max };
             let log = commit.log();
             // One voucher a log: what it vouches for ends where something may build upon it.
             let follows = last.get(&log).is_none_or(|(_, tip)| tip.id == commit.prev());
@@ -110,6 +115,7 @@ impl<D: Disk + Clone> Store<D> {
             }
             bytes += size;
             before = Some(log);
+            in_branch = next.is_branch();
             let name = serving.sent(next, commit.seq());
             // A log that is only named has no base, so that the ids of its commits are written out.
             dictionary.intern(*space, commit.log(), commit.seq() - 1, commit.prev());
@@ -148,6 +154,16 @@ impl<D: Disk + Clone> Store<D> {
         Ok(Some(Outgoing { bytes: out, events }))
     }
 }
+
+/// Most bytes of a branch, and of what builds upon it, in one chunk.
+const BRANCH_BYTES_MAX: usize = 8 << 20;
+/// With so many logs in its dictionary a chunk is closed as soon as another one would be.
+const BRANCH_LOGS_MAX: u32 = 1 << 13;
+/// What a dep takes in a commit, at most, in bytes.
+const DEP_BYTES: usize = 82;
+
+// Names and vouchers find room beside the commits.
+const _: () = assert!(BRANCH_BYTES_MAX + (4 << 20) < limits::CHUNK_WHOLE_BYTES_MAX);
 
 /// The version of the chunk's layout.
 const VERSION: u8 = 1;

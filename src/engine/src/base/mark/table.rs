@@ -90,7 +90,7 @@ pub const ALL: &[Mark] = &[
     },
     Mark {
         name: "node-session-fell-silent",
-        what: "a session is broken off because nothing was heard",
+        what: "a session is broken off because it did not come forward",
     },
     Mark { name: "node-session-not-admitted", what: "a peer that is not admitted opens a session" },
     Mark { name: "node-stray-proof", what: "a proof of a fork comes that is of no use" },

@@ -168,3 +168,147 @@ fn what_was_taken_of_a_chunk_is_told_though_the_rest_found_no_room() {
     world.run();
     assert!(world.mail.iter().any(|(to, ..)| *to == 1), "node 1 learns that nothing is lacking");
 }
+
+/// The far end of a link to the only node of a world.
+struct Far {
+    world: World,
+    link: LinkId,
+    decoder: crate::sync::Decoder,
+    /// What the node asked for.
+    wanted: bool,
+    ended: Option<Code>,
+}
+
+impl Far {
+    /// Comes in and opens a session as one who holds `frontier`.
+    fn new(mut world: World, frontier: Vec<Tip>) -> Self {
+        let space = world.nodes[0].store().space_named("default").unwrap();
+        let peer = KeyPair::from_seed([9; 32]).id();
+        let (link, decoder) = (LinkId(1), crate::sync::Decoder::default());
+        world.input(0, Input::Connected { link, peer, outgoing: false });
+        let mut far = Self { world, link, decoder, wanted: false, ended: None };
+        far.say(&Message::Hello(Hello::new([7; 16], "far")));
+        far.say(&Message::Open(crate::sync::Open {
+            space,
+            nonce: [7; 16],
+            digest: None,
+            logs: frontier.len() as u64,
+            frontier: Some(frontier),
+            missing: Vec::new(),
+            closed: Vec::new(),
+        }));
+        far
+    }
+
+    fn say(&mut self, message: &Message) {
+        let input = Input::Received { link: self.link, bytes: crate::sync::encode(message) };
+        self.world.input(0, input);
+        self.hear();
+    }
+
+    fn hear(&mut self) {
+        loop {
+            match self.world.nodes[0].poll() {
+                Output::Wait(_) => break,
+                Output::Sync(ticket) => {
+                    let result = Disk::sync(&self.world.disks[0], ticket.file);
+                    self.world.input(0, Input::Synced(ticket, result));
+                }
+                Output::Send { bytes, .. } => self.decoder.push(&bytes),
+                Output::Close { code, .. } => drop(self.ended.get_or_insert(code)),
+                _ => {}
+            }
+            while let Some(message) = self.decoder.next().unwrap() {
+                self.wanted |= matches!(message, Message::Want { .. });
+                if let Message::Refuse { code, .. } = message {
+                    self.ended.get_or_insert(code);
+                }
+            }
+        }
+    }
+
+    /// Says something every so often for three hours; tells how the session ended, if it did.
+    fn goes_on(mut self, every_s: u64, mut next: impl FnMut(u64) -> Message) -> Option<Code> {
+        for n in 0..3 * 3600 / every_s {
+            self.world.now_ms += every_s * 1000;
+            self.world.input(0, Input::Tick);
+            self.hear();
+            if self.ended.is_some() {
+                break;
+            }
+            self.say(&next(n));
+        }
+        self.ended
+    }
+}
+
+/// A peer that says something now and then, and nothing that brings the session forward.
+#[test]
+fn a_session_that_does_not_come_forward_is_ended_whatever_is_said_in_it() {
+    let key = KeyPair::from_seed([9; 32]);
+    let with_a_want = || {
+        let mut world = World::new(1);
+        let space = world.share();
+        let hlc = Hlc::from_wall(world.now().wall);
+        let commit = first(&key, space, 1, hlc, vec![]);
+        let missing = first(&key, space, 2, hlc, vec![]);
+        let far = Far::new(world, vec![commit.tip(), missing.tip()]);
+        assert!(far.wanted && far.ended.is_none());
+        (far, space, chunk_of(&key, &commit))
+    };
+    // A commit that comes again and again.
+    let (far, space, bytes) = with_a_want();
+    let chunk = |bytes: Vec<u8>, more| Message::Chunk { space, last_of_want: false, more, bytes };
+    assert_eq!(far.goes_on(119, |_| chunk(bytes.clone(), false)), Some(Code::TIMEOUT));
+    // A large one that comes in small parts.
+    let (far, ..) = with_a_want();
+    assert_eq!(far.goes_on(119, |_| chunk(vec![1], true)), Some(Code::TIMEOUT));
+    // One that comes in parts as they should be, again and again, and is nothing in the end.
+    let (far, ..) = with_a_want();
+    let part = vec![1; crate::limits::CHUNK_BYTES_MAX];
+    let again = |n: u64| match n % 18 {
+        17 => chunk(bytes.clone(), false),
+        _ => chunk(part.clone(), true),
+    };
+    assert!(matches!(far.goes_on(250, again), Some(Code::TIMEOUT | Code::PROTOCOL)));
+    // Requests, always the same ones.
+    let mut world = World::new(1);
+    world.share();
+    world.put(0, "a", "1");
+    let tip = world.nodes[0].store().frontier(&space).unwrap()[0];
+    let runs = vec![crate::sync::Run { after: 0, upto: tip }];
+    let want = Message::Want { space, last: true, runs };
+    let far = Far::new(world, Vec::new());
+    assert_eq!(far.goes_on(119, |_| want.clone()), Some(Code::TIMEOUT));
+}
+
+/// A link on which the window takes minutes: what comes and what goes comes forward.
+#[test]
+fn a_session_over_a_slow_link_ends_in_sync() {
+    let mut world = World::new(2);
+    world.share();
+    let bytes = |n: u8, len: usize| Op::PutBytes(vec![n; len].into());
+    for n in 0..30 {
+        world.ops(0, vec![(&format!("{n}"), bytes(n, 200 << 10))]);
+        world.ops(1, vec![(&format!("{n}"), bytes(n, 2 << 10))]);
+    }
+    world.ops(0, vec![("large", bytes(0, 3 << 20))]);
+    world.ops(1, vec![("large", bytes(1, 3 << 20))]);
+    // Past the hellos.
+    world.mail_max = Some(2);
+    world.connect(0, 1);
+    let peer = world.nodes[1].store().replica();
+    let now = world.now();
+    world.nodes[0].sync_with(now, peer);
+    while world.reports.is_empty() {
+        world.now_ms += 9_000;
+        for n in 0..2 {
+            world.input(n, Input::Tick);
+        }
+        world.mail_max = Some(1);
+        world.run();
+        assert!(world.now_ms < 1_700_100_000_000, "it ends");
+    }
+    assert!(world.reports[0].1.in_sync, "{:?}", world.reports);
+    assert_eq!(world.hashes(0), world.hashes(1));
+}

@@ -24,6 +24,7 @@ impl Session {
             Message::Want { last, runs, .. } if !done => self.on_want(last, runs),
             Message::Have { all, .. } if !done && self.asked_for.is_empty() => {
                 self.peer_have = Some(all);
+                self.forward += 1;
                 Ok(())
             }
             Message::AskId { log, seq, id, .. } if !done => self.on_ask(source, log, seq, id),
@@ -39,6 +40,7 @@ impl Session {
 
     pub(super) fn on_open(&mut self, source: &dyn Source, open: Open) {
         self.stats.round_trips += 1;
+        self.forward += 1;
         let same_count =
             mutant!("same-count-is-in-sync") && open.logs == self.own.frontier.len() as u64;
         if open.digest.is_some() && open.digest == self.own.digest || same_count {
@@ -123,6 +125,7 @@ impl Session {
             return Ok(());
         }
         self.batches += 1;
+        self.forward += 1;
         if self.batches > limits::RECONCILE_BATCHES_MAX {
             return Err(SyncError::TooMany("batches of reconciliation"));
         }
@@ -178,6 +181,7 @@ impl Session {
         if last {
             self.wants_open -= 1;
             self.stats.round_trips += 1;
+            self.forward += 1;
         }
         Ok(())
     }
@@ -240,6 +244,7 @@ impl Session {
             && self.diverged.insert(log, ForkState::Found) != Some(ForkState::Found)
         {
             sometimes!("sync-fork-found");
+            self.forward += 1;
             self.steps.push_back(Step::ForkFound { log, seq });
         }
     }

@@ -75,6 +75,8 @@ pub struct Session {
     /// Requests of the peer's that are not answered to the end.
     serving: usize,
     served: u32,
+    /// Openings, batches, answers to the end, forks and farewells that came in.
+    forward: u64,
 }
 
 /// What is known of a log whose chains part.
@@ -124,6 +126,7 @@ impl Session {
             asked_for: Vec::new(),
             serving: 0,
             served: 0,
+            forward: 0,
         };
         session.own.missing.truncate(limits::MISSING_RANGES_MAX);
         let open = session.hello();
@@ -139,6 +142,12 @@ impl Session {
     /// Returns what the session cost so far.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Returns how far the session has come in its own steps, commits aside. Never goes down, and
+    /// has an end whatever the peer sends.
+    pub fn steps_forward(&self) -> u64 {
+        self.forward + self.theirs.len() as u64 / ENTRIES_A_STEP
     }
 
     /// Tells whether the session is over. Steps may be left to poll.
@@ -351,6 +360,9 @@ impl Session {
         self.end(Step::Failed(error));
     }
 }
+
+/// So many entries of the peer's that differ from ours count as one step forward.
+const ENTRIES_A_STEP: u64 = 1024;
 
 fn out_of_turn(message: &'static str, state: &'static str) -> Result<(), SyncError> {
     Err(SyncError::OutOfTurn { message, state })
