@@ -77,6 +77,9 @@ values() {
     kdelta map put settings theme dark >/dev/null
     is '{"theme":"dark"}' get settings
     is $'bytes\nnumber\nobject\nsettings\ntags\ntext\nvisits' list
+    is $'object\t{"a":[],"b":1.0}' query --where 'b = 1 and exists a'
+    is 9007199254740993 query --where '@value > 9007199254740992' --max @value
+    exits 2 query --where 'b ~ 1'
     exits 3 get missing
     exits 4 counter add text
     exits 4 put text again --if-version none

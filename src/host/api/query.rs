@@ -3,11 +3,14 @@
 //! `docs/QUERY.md` has the language, [`crate::host::query`] the work. A query reads one version of
 //! the space, in slices between which others may write, and ends early if its caller goes.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::backend::{Api, Backend};
 use super::keys::{Pinned, Range};
@@ -23,6 +26,10 @@ use crate::host::query::{Full, Gather, HELD_BYTES_MAX, Page, Query, Request, Row
 
 /// Most bytes of a query.
 const QUERY_BYTES_MAX: usize = 256 << 10;
+/// Queries that hold rows or groups, of which so many run at a time.
+static HOLDING: Semaphore = Semaphore::const_new(4);
+/// How long a query waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body of a query: what is asked, and of which version.
 #[derive(Debug, Deserialize)]
@@ -64,8 +71,10 @@ pub(super) async fn query(
     let asked: Asked = serde_json::from_slice(&text)
         .map_err(|error| Problem::usage(format!("the query is no JSON object: {error}")))?;
     let (of, query) = asked.split()?;
+    let place = place(&query).await?;
     if query.is_unlimited() {
         return stream(&api, move |backend, out| {
+            let _place = place;
             let backend = backend.degraded(of.degraded);
             let page = walk(&backend, &ask.space, &of, &query, out, |gather, out| {
                 gather.drain().try_for_each(|row| out.line(&render(&row)?))
@@ -76,11 +85,24 @@ pub(super) async fn query(
     }
     // A stream of one piece: unlike a plain answer it knows when nobody waits for it any more.
     stream_as(&api, "application/json", move |backend, out| {
+        let _place = place;
         let backend = backend.degraded(of.degraded);
         let page = walk(&backend, &ask.space, &of, &query, out, |_, _| Ok(()))?;
         out.raw(&render(&Answered::new(page, backend.is_partial()))?)
     })
     .await
+}
+
+/// Waits for a place, if what is asked must be held before it is answered.
+async fn place(query: &Query) -> Result<Option<SemaphorePermit<'static>>, Problem> {
+    if query.is_in_key_order() {
+        return Ok(None);
+    }
+    match tokio::time::timeout(PATIENCE, HOLDING.acquire()).await {
+        Ok(Ok(place)) => Ok(Some(place)),
+        _ => Err(Problem::new(Kind::Busy, "too many queries that sort or sum up are under way")
+            .hint("Ask again later")),
+    }
 }
 
 /// Takes every row that may matter, and calls `after` each.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::group::{Groups, missing_last};
 use super::path::Row;
-use super::{By, HELD_BYTES_MAX, Query, Sort, Wrong};
+use super::{By, HELD_BYTES_MAX, PAGE_BYTES, Query, Sort, Wrong};
 
 /// Most bytes of a cursor.
 const CURSOR_BYTES_MAX: usize = 16 << 10;
@@ -107,6 +107,8 @@ pub struct Gather<'a> {
     /// The first rows by the order that is asked for, one more than the answer has.
     first: BTreeSet<Ranked>,
     bytes: usize,
+    /// The page ended before it had as many rows as it may.
+    early: bool,
     after: Option<Ranked>,
     groups: Groups,
 }
@@ -120,7 +122,8 @@ impl<'a> Gather<'a> {
             let by = values.zip(query.sort.iter().map(|sort| sort.descending)).collect();
             Ranked { by, tie: cursor.tie, out: Value::Null, bytes: 0 }
         });
-        Self { query, first: BTreeSet::new(), bytes: 0, after, groups: Groups::default() }
+        let (first, groups) = (BTreeSet::new(), Groups::default());
+        Self { query, first, bytes: 0, early: false, after, groups }
     }
 
     /// Takes a row, if what was asked for holds of it. False: no other row can matter.
@@ -147,7 +150,12 @@ impl<'a> Gather<'a> {
         }
         ranked.out = shown(self.query, row);
         self.keep(ranked)?;
-        Ok(!self.query.is_in_key_order() || self.first.len() <= self.query.limit)
+        if !self.query.is_in_key_order() || self.query.is_unlimited() {
+            return Ok(true);
+        }
+        let enough = self.first.len() > self.query.limit;
+        self.early = !enough && self.bytes > PAGE_BYTES;
+        Ok(!enough && !self.early)
     }
 
     /// Keeps a row if it is among the first so far.
@@ -194,7 +202,11 @@ impl<'a> Gather<'a> {
         if more {
             self.first.pop_last();
         }
-        let next = if more { self.first.last().map(|last| cursor(query, last)) } else { None };
+        let next = if more || self.early {
+            self.first.last().map(|last| cursor(query, last))
+        } else {
+            None
+        };
         let next = next.transpose()?;
         let rows = self.first.into_iter().map(|ranked| ranked.out).collect();
         Ok(Page { rows, groups: query.grouping.is_some(), next })

@@ -30,7 +30,9 @@ pub const EXPRESSION_BYTES_MAX: usize = 8 << 10;
 /// Most expressions, and most fields of one kind, in a request.
 pub const TERMS_MAX: usize = 16;
 /// Most bytes of rows, groups and what they are sorted by that a query holds.
-pub const HELD_BYTES_MAX: usize = 64 << 20;
+pub const HELD_BYTES_MAX: usize = 16 << 20;
+/// A page in the order of keys ends early above so many bytes.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// How many rows a page has if nobody says otherwise.
 const PAGE_ROWS: usize = 1000;
@@ -142,8 +144,9 @@ impl Query {
         self.limit == usize::MAX
     }
 
-    /// Tells whether rows are answered as they come.
-    fn is_in_key_order(&self) -> bool {
+    /// Tells whether rows can be answered as they come, so that next to nothing is held.
+    #[must_use]
+    pub fn is_in_key_order(&self) -> bool {
         self.sort.is_empty() && self.grouping.is_none()
     }
 

@@ -300,6 +300,25 @@ fn a_query_holds_no_more_than_its_bound() {
     assert_eq!(keys(&gather.finish().unwrap()), ["0", "1", "2"]);
 }
 
+#[test]
+fn a_page_of_large_rows_ends_early_and_the_next_goes_on() {
+    let long = "x".repeat(1 << 20);
+    let names: Vec<String> = (0..20).map(|n| format!("{n:02}")).collect();
+    let all: Vec<_> = names.iter().map(|name| (name.as_str(), json!(long))).collect();
+    let (mut seen, mut after, mut pages) = (Vec::new(), Value::Null, 0);
+    loop {
+        let page = run(json!({"limit": 50, "after": after}), &all);
+        seen.extend(keys(&page).iter().map(|key| (*key).to_owned()));
+        pages += 1;
+        match page.next {
+            Some(next) => after = next.into(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, names);
+    assert!((4..8).contains(&pages), "{pages}");
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         any::<i64>().prop_map(|n| n.to_string()),
