@@ -1,9 +1,10 @@
 //! Changes as they become durable, as server-sent events.
 //!
 //! A watch is a place in the log that moves forward: no queue fills up behind a slow reader, and a
-//! cursor outlives a restart, and a repair that wrote its segment anew. A cursor names the commit's record, the event in it, and a part of
-//! the commit's id, so that one which is not of this replica, or whose history is gone, is told
-//! apart (410). Nothing is sent that a crash could still undo.
+//! cursor outlives a restart, and a repair that wrote its segment anew. A cursor names the commit's
+//! record, the event in it, and a part of the commit's id, so that one which is not of this
+//! replica, or whose history is gone, is told apart (410). Nothing is sent that a crash could still
+//! undo.
 
 use std::fmt;
 use std::str::FromStr;
