@@ -349,3 +349,30 @@ fn rot_that_was_noted_and_reads_well_again_counts() {
         assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{at}");
     }
 }
+
+/// FORMAT 7.7: what cannot be told, and from when on it can.
+#[test]
+fn rot_in_the_last_group_passes_for_a_torn_tail_until_a_mark_is_written() {
+    for marked in [false, true] {
+        let (disk, mut log) = fresh();
+        append(&mut log, 0..3);
+        sync(&mut log).unwrap();
+        let rotted = append(&mut log, 3..6)[1];
+        sync(&mut log).unwrap();
+        if marked {
+            assert!(log.idle_mark().unwrap());
+        }
+        disk.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+        let file = FileId::new(FileKind::Segment, 1);
+        disk.flip_bit(file, u64::from(rotted.offset + 9) * 8);
+        let (log, recovery) = open(&disk);
+        assert_eq!(
+            (recovery.torn.len(), recovery.damage.len()),
+            if marked { (0, 1) } else { (1, 0) }
+        );
+        let expected = if marked { vec![0, 1, 2, 3, 5] } else { vec![0, 1, 2] };
+        assert_eq!(numbers(&log).0, expected, "marked: {marked}");
+        let kept = disk.files(FileKind::Quarantine).unwrap();
+        assert_eq!(kept.len(), usize::from(!marked), "what is cut is kept");
+    }
+}
