@@ -565,7 +565,7 @@ fn a_branch_that_is_larger_than_a_chunk_and_the_waiting_room_is_taken() {
     let twin = world.twin(0);
     world.count(twin, "count", 1);
     let large = format!("\"{}\"", "x".repeat(100_000));
-    (0..30).for_each(|n| drop(world.put(0, &format!("large-{n}"), &large)));
+    (0..30).for_each(|n| _ = world.put(0, &format!("large-{n}"), &large));
     world.connect(0, twin);
     world.connect(0, 1);
     world.assert_equal();
