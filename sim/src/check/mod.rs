@@ -50,8 +50,8 @@ impl World {
         let whole = !self.some_bytes_went_bad() || self.is_still_whole(at);
         let Some(seat) = self.seats.get_mut(at) else { return };
         seat.seen.clear();
-        // What it shows is held against its disk once all is durable.
-        seat.refused = true;
+        // Where all of it must be there, that is held against its disk once it is durable.
+        seat.refused |= whole;
         let (life, seat_bad) = (seat.life, seat.disk.bad());
         let Some(store) = seat.node.as_mut().map(|node| node.store()) else { return };
         if !store.has_space(&space) {
