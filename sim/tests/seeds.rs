@@ -4,7 +4,8 @@ use kdelta_sim::{Scenario, run};
 
 #[test]
 fn what_is_promised_holds_in_every_seed() {
-    for seed in 0..60 {
+    // In the last one a repair brings back what was written far ahead of the clock.
+    for seed in (0..60).chain([779]) {
         let outcome = run(&Scenario::draw(seed));
         assert_eq!(outcome.broken, None, "seed {seed}");
         assert!(outcome.events > 20, "seed {seed}: something happened");

@@ -41,16 +41,25 @@ impl fmt::Display for Broken {
 }
 
 impl World {
-    /// Checks a store that was just opened: it holds what its users were told is durable, and a
+    /// Checks a store that was just opened: it is not called damaged where no disk ever was, or it
+    /// was found whole and nothing came since; it holds what its users were told is durable; and a
     /// second opening of the same disk finds the same.
     pub(crate) fn check_start(&mut self, at: usize) {
         let space = self.space;
         let told = self.facts.told.get(&at).cloned().unwrap_or_default();
+        let whole = !self.some_bytes_went_bad() || self.is_still_whole(at);
         let Some(seat) = self.seats.get_mut(at) else { return };
         seat.seen.clear();
+        // Where all of it must be there, that is held against its disk once it is durable.
+        seat.refused |= whole;
         let (life, seat_bad) = (seat.life, seat.disk.bad());
         let Some(store) = seat.node.as_mut().map(|node| node.store()) else { return };
         if !store.has_space(&space) {
+            return;
+        }
+        if let Some(damage) = store.damage().filter(|_| whole) {
+            let seen = format!("seat {at}, on a disk with nothing bad: {damage}");
+            self.facts.broken = Some(Broken::new("what is whole is not called damaged", seen));
             return;
         }
         // What bad bytes hide is missed until they are repaired, and then looked for.

@@ -184,8 +184,8 @@ fn silence(scenario: &mut Scenario, source: &mut Source) {
         return;
     }
     let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
-    // A session that fell silent is noticed when digests are compared, each minute.
-    let ms = 200_000;
+    // Five minutes, and what is lost then is noticed when digests are compared, each minute.
+    let ms = 400_000;
     scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + ms);
     let (attack, seats) = (Attack::Silent, vec![seat]);
     scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats });

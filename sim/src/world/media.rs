@@ -15,7 +15,7 @@ use kdelta_engine::node::{JobId, Report};
 use kdelta_engine::store::{Problem, verify};
 
 use super::{Event, NS_PER_MS, SeatDisk, World};
-use crate::disk::{End, Fault, Row, SimDisk, Times};
+use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
 use crate::oracle::{Outline, outline};
 use crate::trace::What;
@@ -250,18 +250,30 @@ impl World {
         });
         over.into_iter().for_each(|id| disk.clear(id));
         let _ = disk.take_delay();
-        let medium = |rows: &[Row]| rows.iter().any(|row| (Row::D8..=Row::D12).contains(row));
-        let hit = |disk: &SimDisk| {
-            disk.ledger(|l| l.entries().iter().any(|entry| medium(entry.fault.rows())))
-        };
-        // A copy of what was damaged is damaged too.
-        let any = self.seats.iter().any(|seat| hit(&seat.disk));
+        let any = self.some_bytes_went_bad();
         let Some(seat) = self.seats.get_mut(at) else { return };
         let begun = seat.repair != Repair::Whole;
         if any && !begun && seat.enemy.is_none() && !self.options.absent.contains(&at) {
             seat.repair = Repair::Due;
             self.verify_later(at);
         }
+    }
+
+    /// Tells whether bytes of any disk ever went bad: a copy of what was damaged is damaged too.
+    pub(crate) fn some_bytes_went_bad(&self) -> bool {
+        self.seats.iter().any(|seat| bad_faults(&seat.disk) > 0)
+    }
+
+    /// Tells whether a seat was found whole, and nothing can have happened to its disk since.
+    pub(crate) fn is_still_whole(&self, at: usize) -> bool {
+        let Some(seat) = self.seats.get(at) else { return false };
+        let disk = &seat.disk;
+        let waiting = disk.ledger(|ledger| {
+            let mut ids = (0..ledger.entries().len()).map(crate::disk::FaultId);
+            ids.any(|id| ledger.end(id) == Some(End::Waiting))
+        });
+        let same = seat.verified == Some(bad_faults(disk));
+        same && !seat.lied && !waiting && disk.bad().is_empty()
     }
 
     /// An operator looks after a seat.
@@ -322,6 +334,7 @@ impl World {
         let found = verify(&seat.disk, true).map_err(|error| error.to_string())?;
         if found.problems.is_empty() && node.store_ref().damage().is_none() {
             seat.repair = Repair::Whole;
+            seat.verified = Some(bad_faults(&seat.disk));
             return Ok("is whole".to_owned());
         }
         report(&seat.disk, &found.problems);
@@ -385,6 +398,16 @@ impl World {
             Err(format!("missing {}", done.missing.join(", ")))
         }
     }
+}
+
+/// Returns how many faults of a disk make bytes bad, or put others in their place.
+fn bad_faults(disk: &SimDisk) -> usize {
+    let is_bad = |row: &Row| (Row::D8..=Row::D12).contains(row) || *row == Row::D18;
+    let count = |ledger: &mut Ledger| {
+        let entries = ledger.entries().iter();
+        entries.filter(|entry| entry.fault.rows().iter().any(is_bad)).count()
+    };
+    disk.ledger(count)
 }
 
 /// Tells whether a disk has bad bytes, or will have some.

@@ -72,6 +72,8 @@ pub(crate) struct Seat {
     falls: u64,
     /// How far it is with being made whole.
     pub(crate) repair: Repair,
+    /// How many faults had made bytes of its disk bad when it was verified last, and was whole.
+    pub(crate) verified: Option<usize>,
     /// What cannot be read until the store was opened.
     pub(super) glitches: Vec<FaultId>,
     /// Whether something could not be read when it was started that can be by now.
@@ -126,6 +128,7 @@ impl Seat {
             marking: false,
             falls: 0,
             repair: Repair::default(),
+            verified: None,
             glitches: Vec::new(),
             unread: false,
             lied: false,

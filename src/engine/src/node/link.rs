@@ -159,7 +159,7 @@ impl<D: Disk + Clone> Node<D> {
         self.admit_link(id);
     }
 
-    /// Shows the tickets of a peer on the connections to it that stand, and compares what they open.
+    /// Shows the tickets of a peer on the connections to it that stand, and opens the sessions.
     ///
     /// For who has taken one just now; where the peer is not connected nothing happens.
     pub fn show_tickets(&mut self, now: Now, peer: ReplicaId) {
