@@ -4,18 +4,28 @@
 //! any question is one binary search, and a log that never saw another costs nothing. The steps
 //! may be cut into windows: a store keeps the recent one in memory and the rest beside its
 //! segments. A question outside the window has no answer rather than a wrong one.
+//!
+//! Where all know of all it holds a pair for every two logs: about 32 bytes each in memory and 4 on
+//! disk. So a log is named once, and by its place from then on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::VersionVector;
 use crate::base::{CodecError, LogId, Reader, Writer};
 use crate::limits;
 
 /// For every recorded commit, the version vector of its past, in steps.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Clocks {
-    tracks: BTreeMap<LogId, Track>,
+    /// Every log that is known of, in the order in which they came.
+    names: Vec<LogId>,
+    places: BTreeMap<LogId, Place>,
+    /// Of logs of which something is recorded.
+    tracks: BTreeMap<Place, Track>,
 }
+
+/// Where a log stands in `names`.
+type Place = u32;
 
 /// Why a commit was not recorded. Nothing was changed.
 #[non_exhaustive]
@@ -43,18 +53,25 @@ pub enum RecordError {
 }
 
 /// What is known of one log.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 struct Track {
     /// The first seq that can be asked for.
     start: u64,
     /// The last recorded seq.
     tip: u64,
-    /// Per other log, ascending in both numbers; none is empty.
-    known: BTreeMap<LogId, Vec<Step>>,
+    /// What it knows of other logs, ascending by place.
+    known: Vec<(Place, Steps)>,
+}
+
+/// Steps, ascending in both numbers; at least one, and most often no more.
+#[derive(Debug, Clone)]
+enum Steps {
+    One(Step),
+    More(Vec<Step>),
 }
 
 /// From commit `at` on, the other log is known up to `seq`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Step {
     at: u64,
     seq: u64,
@@ -78,13 +95,18 @@ impl Clocks {
         seq: u64,
         deps: &[(LogId, u64)],
     ) -> Result<(), RecordError> {
-        let mut past = VersionVector::new();
+        let mut past = if deps.is_empty() { Vec::new() } else { vec![0; self.names.len()] };
         for (dep_log, dep_seq) in deps {
-            let track = self.tracks.get(dep_log).filter(|track| track.holds(*dep_seq));
             let missing = RecordError::UnknownDep { log: *dep_log, seq: *dep_seq };
-            track.ok_or(missing)?.add_past(*dep_log, *dep_seq, &mut past);
+            let (place, track) = self.track_at(dep_log, *dep_seq).ok_or(missing)?;
+            track.each_past(place, *dep_seq, |other, seq| {
+                if let Some(known) = past.get_mut(other as usize) {
+                    *known = seq.max(*known);
+                }
+            });
         }
-        self.record_past(log, seq, &past)
+        let past = (0..).zip(past).filter(|(_, seq)| *seq > 0);
+        self.learn(log, seq, past)
     }
 
     /// Records commit `seq` of `log`, given the joined past of its deps.
@@ -97,51 +119,91 @@ impl Clocks {
         seq: u64,
         past: &VersionVector,
     ) -> Result<(), RecordError> {
-        let tip = self.tip(&log);
-        if tip.checked_add(1) != Some(seq) {
-            return Err(RecordError::Gap { log, seq, tip });
-        }
-        let track = self.tracks.entry(log).or_insert(Track { start: 1, ..Track::default() });
+        self.check_next(&log, seq)?;
+        let mut past: Vec<(Place, u64)> =
+            past.iter().map(|(other, seq)| (self.place(other), seq)).collect();
+        past.sort_unstable();
+        self.learn(log, seq, past)
+    }
+
+    /// Records a commit whose past is known, ascending by place.
+    fn learn(
+        &mut self,
+        log: LogId,
+        seq: u64,
+        past: impl IntoIterator<Item = (Place, u64)>,
+    ) -> Result<(), RecordError> {
+        self.check_next(&log, seq)?;
+        let own = self.place(log);
+        let track = self.tracks.entry(own).or_insert(Track { start: 1, ..Track::default() });
         track.tip = seq;
-        for (other, known) in past.iter().filter(|(other, _)| *other != log) {
-            let steps = track.known.entry(other).or_default();
-            if steps.last().is_none_or(|last| last.seq < known) {
-                steps.push(Step { at: seq, seq: known });
+        let mut from = 0;
+        for (other, known) in past.into_iter().filter(|(other, _)| *other != own) {
+            let step = Step { at: seq, seq: known };
+            let later = track.known.get(from..).unwrap_or_default();
+            match later.binary_search_by_key(&other, |(place, _)| *place) {
+                Ok(at) => {
+                    from += at;
+                    if let Some((_, steps)) = track.known.get_mut(from) {
+                        steps.push(step);
+                    }
+                }
+                Err(at) => {
+                    from += at;
+                    track.known.insert(from, (other, Steps::One(step)));
+                }
             }
         }
         Ok(())
     }
 
+    fn check_next(&self, log: &LogId, seq: u64) -> Result<(), RecordError> {
+        let tip = self.tip(log);
+        if tip.checked_add(1) == Some(seq) {
+            return Ok(());
+        }
+        Err(RecordError::Gap { log: *log, seq, tip })
+    }
+
     /// Lets `log`, of which nothing is recorded, begin with commit `seq` instead of the first: it
     /// is a branch of another log, which is to be among the deps of that commit.
     pub fn begin(&mut self, log: LogId, seq: u64) {
+        let place = self.place(log);
         let tip = seq.saturating_sub(1);
-        self.tracks.entry(log).or_insert(Track { start: seq.max(1), tip, known: BTreeMap::new() });
+        self.tracks.entry(place).or_insert(Track { start: seq.max(1), tip, known: Vec::new() });
     }
 
     /// Returns the last recorded seq of `log`, 0 if none is.
     pub fn tip(&self, log: &LogId) -> u64 {
-        self.tracks.get(log).map_or(0, |track| track.tip)
+        self.track(log).map_or(0, |(_, track)| track.tip)
     }
 
     /// Returns the first seq of `log` that can be asked for; none for an unknown log.
     pub fn start(&self, log: &LogId) -> Option<u64> {
-        self.tracks.get(log).map(|track| track.start)
+        self.track(log).map(|(_, track)| track.start)
     }
 
     /// Returns the greatest seq of `other` in the past of commit `seq` of `log`, 0 if none is
     /// there; the commit itself counts. None if that commit lies outside the window.
     pub fn known(&self, log: &LogId, seq: u64, other: &LogId) -> Option<u64> {
-        let track = self.tracks.get(log).filter(|track| track.holds(seq))?;
-        Some(if log == other { seq } else { track.known_at(seq, other) })
+        let (_, track) = self.track_at(log, seq)?;
+        if log == other {
+            return Some(seq);
+        }
+        let steps = self.places.get(other).and_then(|other| track.steps(*other));
+        Some(steps.map_or(0, |steps| steps.at(seq)))
     }
 
     /// Returns the past of commit `seq` of `log`, itself included. None if it lies outside the
     /// window. Cost: a binary search for each log that it knows.
     pub fn past(&self, log: &LogId, seq: u64) -> Option<VersionVector> {
-        let track = self.tracks.get(log).filter(|track| track.holds(seq))?;
+        let (place, track) = self.track_at(log, seq)?;
         let mut past = VersionVector::new();
-        track.add_past(*log, seq, &mut past);
+        track.each_past(place, seq, |other, seq| {
+            if let Some(other) = self.names.get(other as usize) {
+                past.advance(*other, seq);
+            }
+        });
         Some(past)
     }
 
@@ -153,8 +215,9 @@ impl Clocks {
 
     /// Drops what is needed only for commits before `start`, per log; the commit at it stays.
     pub fn forget(&mut self, start: &VersionVector) {
-        for (log, track) in &mut self.tracks {
-            track.forget(start.get(log).min(track.tip));
+        for (place, track) in &mut self.tracks {
+            let start = self.names.get(*place as usize).map_or(0, |log| start.get(log));
+            track.forget(start.min(track.tip));
         }
     }
 
@@ -169,31 +232,159 @@ impl Clocks {
     /// Estimates the memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         let steps = |track: &Track| -> usize {
-            track.known.values().map(|steps| 96 + steps.capacity() * size_of::<Step>()).sum()
+            let more: usize = track.known.iter().map(|(_, steps)| steps.more_bytes()).sum();
+            track.known.capacity() * size_of::<(Place, Steps)>() + more
         };
-        self.tracks.values().map(|track| 128 + steps(track)).sum()
+        let names = self.names.capacity() * (2 * size_of::<LogId>() + size_of::<Track>() + 32);
+        names + self.tracks.values().map(steps).sum::<usize>()
     }
 
-    /// Appends the canonical bytes: the logs once, then small numbers, about 2 bytes a step.
-    pub fn encode(&self, out: &mut impl Writer) {
-        let others = self.tracks.values().flat_map(|track| track.known.keys());
-        let logs: BTreeSet<_> = self.tracks.keys().chain(others).collect();
-        let index: BTreeMap<_, _> = logs.iter().zip(0u64..).collect();
-        out.put_len(logs.len());
-        for log in &logs {
-            out.put_log(log);
+    /// Returns the place of a log, which is given one if it has none.
+    fn place(&mut self, log: LogId) -> Place {
+        *self.places.entry(log).or_insert_with(|| {
+            self.names.push(log);
+            // So many logs fit into no memory.
+            Place::try_from(self.names.len() - 1).unwrap_or(Place::MAX)
+        })
+    }
+
+    fn track(&self, log: &LogId) -> Option<(Place, &Track)> {
+        let place = *self.places.get(log)?;
+        Some((place, self.tracks.get(&place)?))
+    }
+
+    /// Returns the track of a log if commit `seq` lies in its window.
+    fn track_at(&self, log: &LogId, seq: u64) -> Option<(Place, &Track)> {
+        self.track(log).filter(|(_, track)| track.start <= seq && seq <= track.tip)
+    }
+}
+
+impl PartialEq for Clocks {
+    /// Places are of no concern: equal are those with equal bytes.
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |clocks: &Self| {
+            let mut bytes = Vec::new();
+            clocks.encode(&mut bytes);
+            bytes
+        };
+        bytes(self) == bytes(other)
+    }
+}
+
+impl Eq for Clocks {}
+
+impl Track {
+    fn steps(&self, other: Place) -> Option<&Steps> {
+        let at = self.known.binary_search_by_key(&other, |(place, _)| *place).ok()?;
+        self.known.get(at).map(|(_, steps)| steps)
+    }
+
+    /// Calls `take` with each log that a commit of this one, which is at `own`, knows, and up to
+    /// where.
+    fn each_past(&self, own: Place, seq: u64, mut take: impl FnMut(Place, u64)) {
+        take(own, seq);
+        for (other, steps) in &self.known {
+            take(*other, steps.at(seq));
         }
+    }
+
+    fn forget(&mut self, start: u64) {
+        if start <= self.start {
+            return;
+        }
+        self.start = start;
+        for (_, steps) in &mut self.known {
+            steps.forget(start);
+        }
+    }
+}
+
+impl Steps {
+    /// Of at least one step.
+    fn of(mut steps: Vec<Step>) -> Option<Self> {
+        match steps.pop() {
+            Some(only) if steps.is_empty() => Some(Self::One(only)),
+            Some(last) => {
+                steps.push(last);
+                Some(Self::More(steps))
+            }
+            None => None,
+        }
+    }
+
+    fn all(&self) -> &[Step] {
+        match self {
+            Self::One(step) => std::slice::from_ref(step),
+            Self::More(steps) => steps,
+        }
+    }
+
+    /// Returns what the last step at or before `seq` says.
+    fn at(&self, seq: u64) -> u64 {
+        let steps = self.all();
+        let later = steps.partition_point(|step| step.at <= seq);
+        later.checked_sub(1).and_then(|last| steps.get(last)).map_or(0, |step| step.seq)
+    }
+
+    /// Adds a step, if more is known since.
+    fn push(&mut self, step: Step) {
+        if self.all().last().is_some_and(|last| last.seq >= step.seq) {
+            return;
+        }
+        match self {
+            Self::One(first) => *self = Self::More(vec![*first, step]),
+            Self::More(steps) => steps.push(step),
+        }
+    }
+
+    fn forget(&mut self, start: u64) {
+        let later = self.all().partition_point(|step| step.at <= start);
+        let mut kept = self.all().get(later.saturating_sub(1)..).unwrap_or_default().to_vec();
+        if let Some(first) = kept.first_mut() {
+            first.at = first.at.max(start);
+        }
+        if let Some(kept) = Self::of(kept) {
+            *self = kept;
+        }
+    }
+
+    /// The memory beside itself.
+    fn more_bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::More(steps) => steps.capacity() * size_of::<Step>(),
+        }
+    }
+}
+
+impl Clocks {
+    /// Appends the canonical bytes: the logs once, ascending, then small numbers, about 2 bytes a
+    /// step.
+    pub fn encode(&self, out: &mut impl Writer) {
+        out.put_len(self.places.len());
+        let mut ranks = vec![0u64; self.names.len()];
+        for (rank, (log, place)) in (0..).zip(&self.places) {
+            out.put_log(log);
+            if let Some(known) = ranks.get_mut(*place as usize) {
+                *known = rank;
+            }
+        }
+        let rank = |place: Place| ranks.get(place as usize).copied().unwrap_or_default();
         out.put_len(self.tracks.len());
-        for (log, track) in &self.tracks {
-            out.put_varint(index.get(&log).copied().unwrap_or_default());
+        for place in self.places.values() {
+            let Some(track) = self.tracks.get(place) else { continue };
+            out.put_varint(rank(*place));
             out.put_varint(track.start);
             out.put_varint(track.tip - track.start);
             out.put_len(track.known.len());
-            for (other, steps) in &track.known {
-                out.put_varint(index.get(&other).copied().unwrap_or_default());
-                out.put_len(steps.len());
+            let mut known: Vec<_> =
+                track.known.iter().map(|(other, steps)| (rank(*other), steps)).collect();
+            known.sort_unstable_by_key(|(rank, _)| *rank);
+            for (rank, steps) in known {
+                out.put_varint(rank);
+                out.put_len(steps.all().len());
                 let mut last = Step { at: track.start, seq: 0 };
-                for step in steps {
+                for step in steps.all() {
                     out.put_varint(step.at - last.at);
                     out.put_varint(step.seq - last.seq);
                     last = *step;
@@ -208,71 +399,46 @@ impl Clocks {
     /// [`CodecError`] if the bytes are not the one canonical form.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         let count = reader.count(limits::VECTOR_LOGS_MAX, 40, "logs of clocks")?;
-        let mut logs = Vec::with_capacity(count);
+        let mut clocks = Self::new();
         for _ in 0..count {
             let log = reader.log()?;
-            if logs.last().is_some_and(|last| *last >= log) {
+            if clocks.names.last().is_some_and(|last| *last >= log) {
                 return Err(CodecError::NotCanonical("logs of clocks"));
             }
-            logs.push(log);
+            clocks.place(log);
         }
-        let mut used = BTreeSet::new();
-        let mut tracks = BTreeMap::new();
+        let mut used = vec![false; count];
+        let mut note = |place: Place| {
+            if let Some(used) = used.get_mut(place as usize) {
+                *used = true;
+            }
+        };
         for _ in 0..reader.count(count, 4, "tracks of clocks")? {
-            let log = named(reader, &logs)?;
-            if tracks.last_key_value().is_some_and(|(last, _)| *last >= log) {
+            let place = named(reader, count)?;
+            if clocks.tracks.last_key_value().is_some_and(|(last, _)| *last >= place) {
                 return Err(CodecError::NotCanonical("tracks of clocks"));
             }
-            let track = Track::decode(reader, log, &logs)?;
-            used.insert(log);
-            used.extend(track.known.keys().copied());
-            tracks.insert(log, track);
+            let track = Track::decode(reader, place, count)?;
+            note(place);
+            track.known.iter().for_each(|(other, _)| note(*other));
+            clocks.tracks.insert(place, track);
         }
-        if used.len() != count {
+        if used.contains(&false) {
             return Err(CodecError::NotCanonical("unused logs of clocks"));
         }
-        Ok(Self { tracks })
+        Ok(clocks)
     }
 }
 
 impl Track {
-    fn holds(&self, seq: u64) -> bool {
-        self.start <= seq && seq <= self.tip
-    }
-
-    fn known_at(&self, seq: u64, other: &LogId) -> u64 {
-        self.known.get(other).map_or(0, |steps| at(steps, seq))
-    }
-
-    fn add_past(&self, log: LogId, seq: u64, past: &mut VersionVector) {
-        past.advance(log, seq);
-        for (other, steps) in &self.known {
-            past.advance(*other, at(steps, seq));
-        }
-    }
-
-    fn forget(&mut self, start: u64) {
-        if start <= self.start {
-            return;
-        }
-        self.start = start;
-        for steps in self.known.values_mut() {
-            let later = steps.partition_point(|step| step.at <= start);
-            steps.drain(..later.saturating_sub(1));
-            if let Some(first) = steps.first_mut() {
-                first.at = first.at.max(start);
-            }
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>, own: LogId, logs: &[LogId]) -> Result<Self, CodecError> {
+    fn decode(reader: &mut Reader<'_>, own: Place, logs: usize) -> Result<Self, CodecError> {
         let bad = CodecError::NotCanonical("steps of clocks");
         let start = reader.varint()?;
         let tip = start.checked_add(reader.varint()?).filter(|_| start > 0).ok_or(bad)?;
-        let mut known = BTreeMap::new();
-        for _ in 0..reader.count(logs.len(), 4, "tracks of clocks")? {
+        let mut known: Vec<(Place, Steps)> = Vec::new();
+        for _ in 0..reader.count(logs, 4, "tracks of clocks")? {
             let other = named(reader, logs)?;
-            if other == own || known.last_key_value().is_some_and(|(last, _)| *last >= other) {
+            if other == own || known.last().is_some_and(|(last, _)| *last >= other) {
                 return Err(bad);
             }
             let count = reader.count(usize::MAX, 2, "steps of clocks")?;
@@ -287,199 +453,19 @@ impl Track {
                 }
                 steps.push(Step { at, seq });
             }
-            if steps.is_empty() {
-                return Err(bad);
-            }
-            known.insert(other, steps);
+            known.push((other, Steps::of(steps).ok_or(bad)?));
         }
+        known.shrink_to_fit();
         Ok(Self { start, tip, known })
     }
 }
 
-/// Returns what the last step at or before `seq` says.
-fn at(steps: &[Step], seq: u64) -> u64 {
-    let later = steps.partition_point(|step| step.at <= seq);
-    later.checked_sub(1).and_then(|last| steps.get(last)).map_or(0, |step| step.seq)
-}
-
-fn named(reader: &mut Reader<'_>, logs: &[LogId]) -> Result<LogId, CodecError> {
-    let index = usize::try_from(reader.varint()?).ok();
-    let log = index.and_then(|index| logs.get(index));
-    log.copied().ok_or(CodecError::NotCanonical("unknown log of clocks"))
+/// Reads which of so many logs is meant.
+fn named(reader: &mut Reader<'_>, logs: usize) -> Result<Place, CodecError> {
+    let place = Place::try_from(reader.varint()?).ok();
+    let place = place.filter(|place| (*place as usize) < logs);
+    place.ok_or(CodecError::NotCanonical("unknown log of clocks"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::ReplicaId;
-    use proptest::prelude::*;
-
-    fn log(n: usize) -> LogId {
-        LogId { replica: ReplicaId([u8::try_from(n).unwrap(); 32]), incarnation: 7 }
-    }
-
-    type Commit = (LogId, u64);
-
-    /// A history as a graph: commits in causal order, each with its deps.
-    #[derive(Debug, Clone, Default)]
-    struct Graph(Vec<(Commit, Vec<Commit>)>);
-
-    impl Graph {
-        /// The specification: walk the graph.
-        fn past(&self, of: Commit) -> BTreeSet<Commit> {
-            let mut seen = BTreeSet::new();
-            let mut open = vec![of];
-            while let Some(next) = open.pop() {
-                if next.1 > 0 && seen.insert(next) {
-                    open.push((next.0, next.1 - 1));
-                    let found = self.0.iter().find(|(commit, _)| *commit == next);
-                    open.extend(found.unwrap().1.iter().copied());
-                }
-            }
-            seen
-        }
-
-        fn clocks(&self) -> Clocks {
-            let mut clocks = Clocks::new();
-            for ((log, seq), deps) in &self.0 {
-                clocks.record(*log, *seq, deps).unwrap();
-            }
-            clocks
-        }
-    }
-
-    /// Each step: a log writes, with deps on some commits that exist, not always the newest.
-    fn graph() -> impl Strategy<Value = Graph> {
-        let dep = (0usize..4, 0u64..3);
-        prop::collection::vec((0usize..4, prop::collection::vec(dep, 0..3)), 0..24).prop_map(
-            |steps| {
-                let mut graph = Graph::default();
-                let mut tips = [0u64; 4];
-                for (author, wanted) in steps {
-                    let deps: VersionVector = wanted
-                        .into_iter()
-                        .filter(|(other, _)| *other != author)
-                        .map(|(other, back)| (log(other), tips[other].saturating_sub(back)))
-                        .collect();
-                    tips[author] += 1;
-                    graph.0.push(((log(author), tips[author]), deps.iter().collect()));
-                }
-                graph
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn the_index_says_what_walking_the_graph_says(graph in graph()) {
-            let clocks = graph.clocks();
-            for (commit, _) in &graph.0 {
-                let past = graph.past(*commit);
-                let vector: VersionVector = past.iter().copied().collect();
-                prop_assert_eq!(clocks.past(&commit.0, commit.1), Some(vector.clone()));
-                for n in 0..5 {
-                    let known = clocks.known(&commit.0, commit.1, &log(n));
-                    prop_assert_eq!(known, Some(vector.get(&log(n))));
-                }
-                for (other, _) in &graph.0 {
-                    let said = clocks.is_past((&other.0, other.1), (&commit.0, commit.1));
-                    prop_assert_eq!(said, Some(past.contains(other)));
-                }
-            }
-        }
-
-        #[test]
-        fn a_window_answers_the_same_or_not_at_all(
-            graph in graph(),
-            starts in prop::array::uniform4(0u64..8),
-        ) {
-            let clocks = graph.clocks();
-            let start = starts.iter().enumerate().map(|(n, s)| (log(n), *s));
-            let start: VersionVector = start.collect();
-            let window = clocks.window(&start);
-            for ((log, seq), _) in &graph.0 {
-                let inside = *seq >= start.get(log).min(clocks.tip(log));
-                let expected = clocks.past(log, *seq).filter(|_| inside);
-                prop_assert_eq!(window.past(log, *seq), expected);
-            }
-            prop_assert_eq!(&window.window(&start), &window);
-            let mut bytes = Vec::new();
-            window.encode(&mut bytes);
-            let mut reader = Reader::new(&bytes);
-            prop_assert_eq!(Clocks::decode(&mut reader), Ok(window));
-            prop_assert_eq!(reader.finish(), Ok(()));
-        }
-
-        #[test]
-        fn damaged_bytes_are_refused_or_canonical(
-            graph in graph(),
-            place: prop::sample::Index,
-            bit in 0u8..8,
-        ) {
-            let mut bytes = Vec::new();
-            graph.clocks().encode(&mut bytes);
-            let at = place.index(bytes.len());
-            bytes[at] ^= 1 << bit;
-            let mut reader = Reader::new(&bytes);
-            if let Ok(clocks) = Clocks::decode(&mut reader) {
-                let mut again = Vec::new();
-                clocks.encode(&mut again);
-                prop_assert_eq!(again.as_slice(), &bytes[..bytes.len() - reader.remaining()]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_log_without_deps_costs_no_steps() {
-        let mut clocks = Clocks::new();
-        for seq in 1..=10_000 {
-            clocks.record(log(1), seq, &[]).unwrap();
-        }
-        assert!(clocks.bytes() < 1024);
-        assert_eq!(clocks.past(&log(1), 5000).unwrap().get(&log(1)), 5000);
-    }
-
-    #[test]
-    fn disorder_is_named_and_changes_nothing() {
-        let mut clocks = Clocks::new();
-        clocks.record(log(1), 1, &[]).unwrap();
-        let before = clocks.clone();
-        let gap = RecordError::Gap { log: log(1), seq: 3, tip: 1 };
-        assert_eq!(clocks.record(log(1), 3, &[]), Err(gap));
-        assert!(clocks.record(log(1), 1, &[]).is_err());
-        let missing = RecordError::UnknownDep { log: log(2), seq: 1 };
-        assert_eq!(clocks.record(log(1), 2, &[(log(2), 1)]), Err(missing));
-        assert_eq!(clocks, before);
-        assert_eq!(clocks.known(&log(1), 2, &log(1)), None);
-        assert_eq!(clocks.known(&log(2), 1, &log(1)), None);
-    }
-
-    #[test]
-    fn a_branch_begins_where_it_leaves_its_log() {
-        let mut clocks = Clocks::new();
-        for seq in 1..=4 {
-            clocks.record(log(1), seq, &[]).unwrap();
-        }
-        clocks.begin(log(2), 3);
-        assert!(clocks.record(log(2), 1, &[]).is_err());
-        clocks.record(log(2), 3, &[(log(1), 2)]).unwrap();
-        clocks.record(log(2), 4, &[]).unwrap();
-        assert_eq!(clocks.known(&log(2), 4, &log(1)), Some(2));
-        assert_eq!(clocks.known(&log(2), 2, &log(1)), None, "what lies before is in the log");
-        let mut bytes = Vec::new();
-        clocks.encode(&mut bytes);
-        assert_eq!(Clocks::decode(&mut Reader::new(&bytes)), Ok(clocks));
-    }
-
-    #[test]
-    fn a_commit_from_below_the_window_is_recorded_by_its_past() {
-        let mut clocks = Clocks::new();
-        for seq in 1..=5 {
-            clocks.record(log(1), seq, &[]).unwrap();
-        }
-        clocks.forget(&[(log(1), 5)].into_iter().collect());
-        assert!(clocks.record(log(2), 1, &[(log(1), 2)]).is_err());
-        clocks.record_past(log(2), 1, &[(log(1), 2)].into_iter().collect()).unwrap();
-        assert_eq!(clocks.known(&log(2), 1, &log(1)), Some(2));
-    }
-}
+mod tests;
