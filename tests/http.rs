@@ -13,29 +13,12 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use common::{Home, Node, PATIENCE, signal, wait};
+use common::{Home, Node, signal, wait};
 use serde_json::Value;
-
-/// A node on the store `a` that answers HTTP, and the owner's token.
-fn node(home: &Home) -> (Node, String) {
-    let node = home.serve("a", &["--http", "127.0.0.1:0"]);
-    let token = std::fs::read_to_string(home.path("a").join("token")).unwrap();
-    (node, token.trim().to_owned())
-}
-
-fn http(node: &Node) -> &str {
-    node.ready["http"].as_str().expect("an address")
-}
-
-fn connect(node: &Node) -> TcpStream {
-    let stream = TcpStream::connect(http(node)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// Sends a request and returns status, head and body of the answer.
 fn ask(node: &Node, request: &[u8]) -> (u16, String, String) {
-    let mut stream = connect(node);
+    let mut stream = node.connect();
     stream.write_all(request).unwrap();
     answer(&mut stream)
 }
@@ -61,8 +44,8 @@ fn request(line: &str, head: &[&str], body: &str) -> Vec<u8> {
 #[test]
 fn the_command_line_prints_the_same_over_http() {
     let home = Home::new();
-    let (node, _) = node(&home);
-    let url = format!("http://{}", http(&node));
+    let (node, _) = home.serve_http();
+    let url = format!("http://{}", node.http());
     let token = home.path("a").join("token").to_str().unwrap().to_owned();
     let far = |words: &[&str]| {
         home.run("elsewhere", &[words, &["--url", &url, "--token-file", &token]].concat())
@@ -99,7 +82,7 @@ fn the_command_line_prints_the_same_over_http() {
     }
     // The token of the data directory is taken without being named.
     assert_eq!(home.ok("a", &["get", "visits", "--url", &url]), "5");
-    assert_eq!(home.json("a", &["status", "--url", &url])["http"], http(&node));
+    assert_eq!(home.json("a", &["status", "--url", &url])["http"], node.http());
     assert!(!home.path("elsewhere").exists(), "nothing was opened there");
     node.stop();
     assert_eq!(home.fails("a", 6, &["get", "visits", "--url", &url])["code"], "unavailable");
@@ -109,8 +92,8 @@ fn the_command_line_prints_the_same_over_http() {
 #[test]
 fn whoever_has_no_token_or_comes_from_elsewhere_gets_and_changes_nothing() {
     let home = Home::new();
-    let (node, token) = node(&home);
-    let (own, key) = (format!("Host: {}", http(&node)), format!("Authorization: Bearer {token}"));
+    let (node, token) = home.serve_http();
+    let (own, key) = (format!("Host: {}", node.http()), format!("Authorization: Bearer {token}"));
     let json = "Content-Type: application/json";
     let put = "PUT /v1/spaces/default/keys/k";
     let with = |head: &[&str]| ask(&node, &request(put, head, "1"));
@@ -130,7 +113,7 @@ fn whoever_has_no_token_or_comes_from_elsewhere_gets_and_changes_nothing() {
     home.fails("a", 3, &["get", "k"]);
     assert_eq!(with(&[&own, json, &key]).0, 200);
     assert_eq!(home.ok("a", &["get", "k"]), "1");
-    let url = format!("http://{}", http(&node));
+    let url = format!("http://{}", node.http());
     assert_eq!(home.fails("b", 5, &["get", "k", "--url", &url])["code"], "unauthorised");
     node.stop();
 }
@@ -139,7 +122,7 @@ fn whoever_has_no_token_or_comes_from_elsewhere_gets_and_changes_nothing() {
 fn without_a_token_only_this_machine_is_answered() {
     let home = Home::new();
     let node = home.serve("a", &["--http", "127.0.0.1:0", "--http-auth", "off"]);
-    let own = format!("Host: {}", http(&node));
+    let own = format!("Host: {}", node.http());
     assert_eq!(ask(&node, &request("GET /v1/id", &[&own], "")).0, 200);
     assert_eq!(ask(&node, &request("GET /v1/id", &["Host: evil.example"], "")).0, 403);
     node.stop();
@@ -154,7 +137,7 @@ fn a_page_that_is_allowed_may_ask() {
     let home = Home::new();
     let app = "https://app.example";
     let node = home.serve("a", &["--http", "127.0.0.1:0", "--http-allow", app]);
-    let (own, from) = (format!("Host: {}", http(&node)), format!("Origin: {app}"));
+    let (own, from) = (format!("Host: {}", node.http()), format!("Origin: {app}"));
     let asked = "Access-Control-Request-Method: PUT";
     let (status, head, _) = ask(&node, &request("OPTIONS /v1/id", &[&own, &from, asked], ""));
     assert_eq!(status, 204);
@@ -169,8 +152,8 @@ fn a_page_that_is_allowed_may_ask() {
 #[test]
 fn malformed_requests_are_refused_and_others_served() {
     let home = Home::new();
-    let (node, token) = node(&home);
-    let (own, key) = (format!("Host: {}", http(&node)), format!("Authorization: Bearer {token}"));
+    let (node, token) = home.serve_http();
+    let (own, key) = (format!("Host: {}", node.http()), format!("Authorization: Bearer {token}"));
     let json = "Content-Type: application/json";
     let head = [own.as_str(), &key, json];
     let keys = "/v1/spaces/default/keys";
@@ -196,7 +179,7 @@ fn malformed_requests_are_refused_and_others_served() {
     }
     let claimed = [&head[..], &["Content-Length: 9999999999"]].concat();
     let head_only = format!("PUT {keys}/k HTTP/1.1\r\n{}\r\n\r\n", claimed.join("\r\n"));
-    let mut huge = connect(&node);
+    let mut huge = node.connect();
     huge.write_all(head_only.as_bytes()).unwrap();
     // More than a value may have; the node stops listening long before the end.
     let piece = vec![b' '; 1 << 20];
@@ -204,7 +187,7 @@ fn malformed_requests_are_refused_and_others_served() {
     assert!(sent >= 8, "what was sent within the limit was taken: {sent} MiB");
     home.fails("a", 3, &["get", "k"]);
     // Who says nothing is in nobody's way.
-    let idle: Vec<TcpStream> = (0..400).map(|_| connect(&node)).collect();
+    let idle: Vec<TcpStream> = (0..400).map(|_| node.connect()).collect();
     assert_eq!(ask(&node, &request(&format!("PUT {keys}/k"), &head, "1")).0, 200);
     drop(idle);
     assert_eq!(home.ok("a", &["get", "k"]), "1");
@@ -214,12 +197,12 @@ fn malformed_requests_are_refused_and_others_served() {
 #[test]
 fn what_was_begun_is_finished_when_a_node_stops() {
     let home = Home::new();
-    let (mut node, token) = node(&home);
-    let mut stream = connect(&node);
+    let (mut node, token) = home.serve_http();
+    let mut stream = node.connect();
     let head = format!(
         "PUT /v1/spaces/default/keys/k HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
-        http(&node)
+        node.http()
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut begun = [0; 25];
@@ -227,7 +210,7 @@ fn what_was_begun_is_finished_when_a_node_stops() {
     stream.read_exact(&mut begun).unwrap();
     assert!(begun.starts_with(b"HTTP/1.1 100 Continue"), "{begun:?}");
     signal(&node.child, "TERM");
-    common::until("it takes no more connections", || TcpStream::connect(http(&node)).is_err());
+    common::until("it takes no more connections", || TcpStream::connect(node.http()).is_err());
     stream.write_all(b"true").unwrap();
     assert_eq!(answer(&mut stream).0, 200);
     assert_eq!(wait(&mut node.child).code(), Some(0));
@@ -243,7 +226,7 @@ fn a_write_is_answered_when_peers_hold_it() {
     common::until("they are in sync", || {
         home.json("a", &["status"])["peers"][0]["in_sync"] == Value::Bool(true)
     });
-    let own = format!("Host: {}", http(&node));
+    let own = format!("Host: {}", node.http());
     let json = "Content-Type: application/json";
     let put = |prefer: &str, value: &str| {
         let head = [own.as_str(), json, prefer];

@@ -13,24 +13,12 @@ mod common;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
-use common::{Home, Node, PATIENCE};
+use common::{Home, Node};
 use serde_json::Value;
-
-fn node(home: &Home) -> (Node, String) {
-    let node = home.serve("a", &["--http", "127.0.0.1:0"]);
-    let token = std::fs::read_to_string(home.path("a").join("token")).unwrap();
-    (node, token.trim().to_owned())
-}
-
-fn connect(node: &Node) -> TcpStream {
-    let stream = TcpStream::connect(node.ready["http"].as_str().unwrap()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// Watches by server-sent events, once the node says that it listens.
 fn listen(node: &Node, token: &str) -> BufReader<TcpStream> {
-    let mut stream = connect(node);
+    let mut stream = node.connect();
     let request = format!(
         "GET /v1/spaces/default/watch HTTP/1.1\r\nHost: localhost\r\n\
          Authorization: Bearer {token}\r\n\r\n"
@@ -59,7 +47,7 @@ const MANY: usize = 600;
 fn many_who_watch_hold_up_nobody() {
     let home = Home::new();
     home.ok("a", &["put", "k", "0"]);
-    let (node, token) = node(&home);
+    let (node, token) = home.serve_http();
     let mut watchers: Vec<_> = (0..MANY).map(|_| listen(&node, &token)).collect();
     home.ok("a", &["put", "k", "1"]);
     assert_eq!(home.ok("a", &["get", "k"]), "1");
@@ -76,12 +64,12 @@ fn many_who_watch_hold_up_nobody() {
 
 /// Opens a WebSocket as a page in a browser does: the token is offered as a protocol.
 fn socket(node: &Node, query: &str, token: &str) -> tungstenite::WebSocket<TcpStream> {
-    let address = node.ready["http"].as_str().unwrap();
+    let address = node.http();
     let target = format!("ws://{address}/v1/spaces/default/watch{query}");
     let mut request = tungstenite::client::IntoClientRequest::into_client_request(target).unwrap();
     let offered = format!("kdelta.v1, bearer.{token}").parse().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", offered);
-    let (socket, answer) = tungstenite::client(request, connect(node)).unwrap();
+    let (socket, answer) = tungstenite::client(request, node.connect()).unwrap();
     assert_eq!(answer.headers()["sec-websocket-protocol"], "kdelta.v1");
     socket
 }
@@ -93,7 +81,7 @@ fn message(socket: &mut tungstenite::WebSocket<TcpStream>) -> Value {
 #[test]
 fn a_web_socket_tells_each_change_once_and_goes_on_after_a_cursor() {
     let home = Home::new();
-    let (node, token) = node(&home);
+    let (node, token) = home.serve_http();
     let mut first = socket(&node, "?prefix=k", &token);
     for (key, value) in [("k", "1"), ("other", "2"), ("k", "3")] {
         home.ok("a", &["put", key, value]);
@@ -128,9 +116,9 @@ fn a_web_socket_tells_each_change_once_and_goes_on_after_a_cursor() {
 #[test]
 fn a_web_socket_needs_a_token_and_a_page_of_this_host() {
     let home = Home::new();
-    let (node, token) = node(&home);
+    let (node, token) = home.serve_http();
     let refused = |protocols: &str, origin: Option<&str>| {
-        let address = node.ready["http"].as_str().unwrap();
+        let address = node.http();
         let target = format!("ws://{address}/v1/spaces/default/watch");
         let mut request =
             tungstenite::client::IntoClientRequest::into_client_request(target).unwrap();
@@ -138,7 +126,7 @@ fn a_web_socket_needs_a_token_and_a_page_of_this_host() {
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
-        match tungstenite::client(request, connect(&node)) {
+        match tungstenite::client(request, node.connect()) {
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
                 answer.status().as_u16()
             }

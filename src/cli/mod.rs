@@ -237,7 +237,8 @@ fn diagnostics(settings: &Settings, node: bool) -> Result<(), Failure> {
     let printed = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
-        // Where nobody reads stderr any more a line is lost; to complain of that would panic.
+        // A line that cannot be written, to a full disk or to nobody, is lost: to complain of that
+        // on stderr would panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // A second command in one process keeps the first one's diagnostics.

@@ -10,6 +10,7 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -117,6 +118,13 @@ impl Home {
             .unwrap_or_else(|error| panic!("the node did not start: {error}: {line}{log}"));
         node
     }
+
+    /// Starts a node on the store `a` that answers HTTP; returns the owner's token too.
+    pub(crate) fn serve_http(&self) -> (Node, String) {
+        let node = self.serve("a", &["--http", "127.0.0.1:0"]);
+        let token = std::fs::read_to_string(self.path("a").join("token")).expect("a token");
+        (node, token.trim().to_owned())
+    }
 }
 
 /// A node; killed when dropped.
@@ -128,6 +136,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Returns where it answers HTTP.
+    pub(crate) fn http(&self) -> &str {
+        self.ready["http"].as_str().expect("an address")
+    }
+
+    /// Connects to where it answers HTTP.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        stream
+    }
+
     /// Its id and where it listens, as `ID@ADDR`.
     pub(crate) fn address(&self) -> String {
         let text = |value: &Value| value.as_str().expect("text").to_owned();

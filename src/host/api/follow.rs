@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_secs(15);
 /// Most bytes of a message that a listener may send; whatever it says is not heard.
 const HEARD_BYTES_MAX: usize = 4 << 10;
 /// What is spoken on a WebSocket.
-pub(super) const PROTOCOL: &str = "kdelta.v1";
+const PROTOCOL: &str = "kdelta.v1";
 
 /// A watch that goes forward.
 pub(super) struct Follow {

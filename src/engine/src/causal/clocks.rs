@@ -71,7 +71,7 @@ enum Steps {
 }
 
 /// From commit `at` on, the other log is known up to `seq`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Step {
     at: u64,
     seq: u64,
