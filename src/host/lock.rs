@@ -67,11 +67,9 @@ impl Lock {
             .open(path(dir))
             .map_err(|source| refused(dir, source))?;
         poll(dir, &mut file, wait, File::try_lock)?;
-        // For messages only: a full disk must not keep anybody from opening the store.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        // For messages only: a full disk must not keep anybody from opening the store. As long as
+        // any other id, so that nothing is cut: that would wait for the file system's journal.
+        let _ = file.write_all(format!("{:<10}\n", std::process::id()).as_bytes());
         Ok(Self { file: Some(file), exclusive: true })
     }
 
