@@ -18,6 +18,9 @@ use crate::event::compact::Loose;
 use crate::event::tree::Tree;
 use crate::log::{Disk, Position};
 
+/// The deps of a commit, by inner names: log and number.
+pub(crate) type Deps = Vec<(LogId, u64)>;
+
 impl<D: Disk + Clone> Store<D> {
     /// Finds a commit that counts, by inner name and seq; none if it does not count here.
     ///
@@ -80,7 +83,7 @@ impl<D: Disk + Clone> Store<D> {
         &self,
         space_ix: usize,
         commit: &Commit,
-    ) -> Result<Option<Vec<(LogId, u64)>>, ReadError> {
+    ) -> Result<Option<Deps>, ReadError> {
         let table = self.table(space_ix)?;
         let mut deps = Vec::with_capacity(commit.deps().len());
         for dep in commit.deps() {

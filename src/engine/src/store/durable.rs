@@ -77,7 +77,9 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Spares the next open work: seals what is long, and marks the end.
     fn leave_marks(&mut self) -> Result<(), WriteError> {
-        if self.log.active_bytes() > SEAL_AT_CLOSE_BYTES {
+        let spared = self.sealed.len() * TAIL_BYTES_A_SEGMENT;
+        let spared = spared.clamp(TAIL_BYTES_MIN, TAIL_BYTES_MAX);
+        if self.log.active_bytes() as usize > spared {
             self.seal().map_err(WriteError::from)?;
         }
         let closed = self.log.close();
@@ -144,6 +146,16 @@ impl<D: Disk + Clone> Store<D> {
     }
 }
 
-/// A growing segment above this size is sealed at the end, so that the next open need not replay
-/// it; smaller ones are cheaper to replay than to keep apart.
-const SEAL_AT_CLOSE_BYTES: u32 = 256 << 10;
+/// How long a tail may be, for each sealed segment, that is left to the next open to replay, in
+/// bytes.
+///
+/// Each segment is one more to ask for a key, so a tail is sealed the later the more there are:
+/// writing a little, again and again, makes a number of them that grows with the root of what is
+/// written.
+const TAIL_BYTES_A_SEGMENT: usize = 256;
+
+/// Below this, in bytes, a tail is cheaper to replay (1 ms) than to keep apart.
+const TAIL_BYTES_MIN: usize = 64 << 10;
+
+/// Above this, in bytes, replaying a tail (15 ms) is felt.
+const TAIL_BYTES_MAX: usize = 1 << 20;

@@ -89,6 +89,16 @@ impl ReadError {
     }
 }
 
+/// Turns what is not here, or lost, into none. An index or a disk that gives no answer says nothing
+/// of that, and stays an error.
+pub(crate) fn known<T>(found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error @ (ReadError::Sidecar(_) | ReadError::Disk(_))) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// A place where the log is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log segment {segment} is damaged at byte {offset}")]

@@ -79,7 +79,7 @@ impl<D: Disk + Clone> Store<D> {
         let table = self.table(self.space_index(space)?)?;
         let closed = table.closed(log).ok_or(ReadError::UnknownEvent)?;
         let from = table.segment_of(log, closed.seq.saturating_sub(1)).unwrap_or(0);
-        let (mut keys, mut names) = (BTreeSet::new(), self.names_before(from));
+        let (mut keys, mut names) = (BTreeSet::new(), self.names_before(from)?);
         for segment in self.log.segments() {
             if segment.number < from || closed.position.segment < segment.number {
                 continue;
@@ -89,7 +89,7 @@ impl<D: Disk + Clone> Store<D> {
                 if of_log && commit.seq() >= closed.seq {
                     keys.extend(commit.events().iter().filter_map(|event| event.key()));
                 }
-            });
+            })?;
         }
         Ok(keys.into_iter().collect())
     }

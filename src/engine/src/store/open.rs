@@ -1,14 +1,16 @@
 //! Opens a store: reads the newest tables and replays what lies after them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
 use super::apply::kinds;
 use super::blind::{Blind, hides};
+use super::branches::Deps;
 use super::cache::{Cache, Recent};
+use super::error::known;
 use super::local::{Local, LocalError};
 use super::refusals::Refusals;
-use super::seal::Sealed;
+use super::seal::{Index, Sealed};
 use super::survey::Counted;
 use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
@@ -198,18 +200,17 @@ impl<D: Disk + Clone> Store<D> {
         Ok((after - before, rebuilt))
     }
 
-    /// Opens the sidecars up to the first that is missing, damaged, not to be trusted, or not built
-    /// upon the one before as that is now; takes the newest tables.
+    /// Lists the sidecars up to the first that is missing or not to be trusted, and takes the
+    /// newest tables: of the others none is read before it is asked something.
     fn open_sidecars(&mut self) {
-        for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
-            if self.distrusted.is_some_and(|first| segment.number >= first) {
-                break;
-            }
-            // None is kept that was built from what was damaged already: it tells all.
-            match Sealed::open(&self.disk, &self.local.store, segment.number, segment.sha) {
-                Ok(sealed) if sealed.follows(self.sealed.last()) => self.sealed.push(sealed),
-                _ => break,
-            }
+        let files = self.disk.files(FileKind::Sidecar).unwrap_or_default();
+        let files: BTreeSet<u64> = files.into_iter().map(|file| file.number).collect();
+        let segments = self.log.segments().into_iter().filter(|segment| segment.sealed);
+        // None is kept that was built from what was damaged already: it tells all.
+        let trusted = |number| self.distrusted.is_none_or(|first| number < first);
+        for segment in segments.take_while(|s| trusted(s.number) && files.contains(&s.number)) {
+            let sealed = Sealed::after(self.sealed.last(), segment.number, segment.sha);
+            self.sealed.push(sealed);
         }
         self.take_tables();
     }
@@ -217,14 +218,12 @@ impl<D: Disk + Clone> Store<D> {
     /// Takes the newest tables that can be read from the sidecars; without any, all is replayed.
     pub(crate) fn take_tables(&mut self) {
         self.tables.clear();
-        while let Some(sealed) = self.sealed.last() {
-            match sealed.tables() {
-                Ok(tables) => {
-                    self.tables = tables;
-                    break;
-                }
-                Err(_) => drop(self.sealed.pop()),
+        while let Some(newest) = self.sealed.len().checked_sub(1) {
+            if let Ok(tables) = self.index(newest).and_then(Index::tables) {
+                self.tables = tables;
+                break;
             }
+            self.sealed.pop();
         }
         let known = self.tables.len();
         let missing = self.local.spaces.iter().skip(known).map(|space| SpaceTable::new(space.id));
@@ -249,6 +248,9 @@ impl<D: Disk + Clone> Store<D> {
             }
             if segment.sealed {
                 sometimes!("store-missing-sidecar-built");
+                if rebuilt == 0 {
+                    self.drop_sidecars_after(segment.number)?;
+                }
                 self.index_sealed(segment.number, segment.sha)?;
                 // What follows may be replayed without them.
                 self.cache.clear();
@@ -296,11 +298,11 @@ impl<D: Disk + Clone> Store<D> {
                     continue;
                 }
             };
-            let replayed = self.replay_record(position, &record, terms);
-            if replayed == Some(Replayed::Fork) {
+            let replayed = self.replay_record(position, &record, terms)?;
+            if replayed == Replayed::Fork {
                 return Ok(false);
             }
-            if replayed.is_none() {
+            if replayed == Replayed::Lost {
                 self.hide_record(Damaged { segment: number, offset: position.offset }, &record);
                 self.mourn(number);
                 self.cache.clear();
@@ -326,8 +328,8 @@ impl<D: Disk + Clone> Store<D> {
         let mut segments = self.log.segments().into_iter();
         let sealed = segments.find(|segment| segment.number == number && segment.sealed);
         let names = sealed.and_then(|segment| {
-            let sealed = Sealed::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
-            sealed.dictionary().ok()
+            let index = Index::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
+            index.dictionary().ok()
         });
         if let Some(names) = &names {
             self.tail.dictionary = names.without_ids();
@@ -342,94 +344,127 @@ impl<D: Disk + Clone> Store<D> {
         self.new_life |= self.mourns();
     }
 
-    /// Takes one record in; none if what it builds upon was lost.
+    /// Takes one record in.
     fn replay_record(
         &mut self,
         at: Position,
         record: &Record,
         terms: Terms<'_>,
-    ) -> Option<Replayed> {
-        let Terms { base_ms, counted, folds } = terms;
-        match record.kind {
-            kinds::DICTIONARY => {
-                self.tail.dictionary.read_entries(&record.body).ok()?;
-                self.tail.interned = self.tail.dictionary.len();
+    ) -> Result<Replayed, ReadError> {
+        let replayed = match record.kind {
+            kinds::COMMIT => return self.replay_commit(at, &record.body, terms),
+            kinds::DICTIONARY => self.replay_names(&record.body),
+            kinds::FORK_PROOF => self.replay_proof(&record.body),
+            kinds::VOUCHER => self.replay_voucher(&record.body),
+            _ => Some(Replayed::Done),
+        };
+        Ok(replayed.unwrap_or(Replayed::Lost))
+    }
+
+    fn replay_commit(
+        &mut self,
+        at: Position,
+        body: &[u8],
+        terms: Terms<'_>,
+    ) -> Result<Replayed, ReadError> {
+        let Some(commit) = self.replayed_commit(at.segment, body, terms.base_ms)? else {
+            return Ok(Replayed::Lost);
+        };
+        let space_ix = self.local.space_index(&commit.space());
+        let Some((space_ix, table)) = space_ix.and_then(|ix| Some((ix, self.tables.get(ix)?)))
+        else {
+            return Ok(Replayed::Lost);
+        };
+        if table.is_suspect(&commit.log(), commit.seq()) {
+            let Some(counted) = terms.counted else { return Ok(Replayed::Fork) };
+            let Some(place) = known(self.locate(space_ix, &commit.tip()))? else {
+                return Ok(Replayed::Lost);
+            };
+            let here = place.is_some() && !mutant!("branch-replayed-twice");
+            if here || !counted.contains(&commit.id()) {
+                self.tail.note(&commit);
+                return Ok(Replayed::Done);
             }
-            kinds::COMMIT => {
-                let commit = self.replayed_commit(at.segment, &record.body, base_ms)?;
-                let space_ix = self.local.space_index(&commit.space())?;
-                if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
-                    let Some(counted) = counted else { return Some(Replayed::Fork) };
-                    let here = self.locate(space_ix, &commit.tip()).ok()?.is_some();
-                    if here && !mutant!("branch-replayed-twice") || !counted.contains(&commit.id())
-                    {
-                        self.tail.note(&commit);
-                        return Some(Replayed::Done);
-                    }
-                } else if self.is_here(space_ix, &commit)
-                    && !mutant!("record-replayed-twice")
-                    && !counts_again()
-                {
-                    sometimes!("store-record-met-twice");
-                    return Some(Replayed::Done);
-                }
-                let (chain, deps) = self.follows(space_ix, &commit)?;
-                let name = chain.name;
-                self.index_commit(space_ix, at, &commit, chain, &deps);
-                if folds {
-                    self.apply_states(space_ix, &commit, name);
-                }
-            }
-            kinds::FORK_PROOF => {
-                let proof = ForkProof::decode(&record.body).ok()?;
-                let space_ix = self.local.space_index(&proof.space())?;
-                let closed = self.tables.get(space_ix)?.closed(&proof.log());
-                if closed.is_none_or(|closed| closed.seq > proof.seq()) {
-                    return Some(Replayed::Fork);
-                }
-            }
-            kinds::VOUCHER => {
-                let mut r = Reader::new(&record.body);
-                let ix = u32::try_from(r.varint().ok()?).ok()?;
-                let entry = self.tail.dictionary.entry(ix)?;
-                let (space_ix, log) = (self.local.space_index(&entry.space)?, entry.log);
-                let tip = Tip { log, seq: r.varint().ok()?, id: r.commit_id().ok()? };
-                let voucher = Voucher::decode(&mut r).ok()?;
-                self.tables.get_mut(space_ix)?.vouch(tip, voucher);
-            }
-            _ => {}
+        } else if self.is_here(space_ix, &commit)?
+            && !mutant!("record-replayed-twice")
+            && !counts_again()
+        {
+            sometimes!("store-record-met-twice");
+            return Ok(Replayed::Done);
         }
+        let Some((chain, deps)) = self.follows(space_ix, &commit)? else {
+            return Ok(Replayed::Lost);
+        };
+        let name = chain.name;
+        self.index_commit(space_ix, at, &commit, chain, &deps);
+        if terms.folds {
+            self.apply_states(space_ix, &commit, name);
+        }
+        Ok(Replayed::Done)
+    }
+
+    fn replay_names(&mut self, body: &[u8]) -> Option<Replayed> {
+        self.tail.dictionary.read_entries(body).ok()?;
+        self.tail.interned = self.tail.dictionary.len();
+        Some(Replayed::Done)
+    }
+
+    fn replay_proof(&self, body: &[u8]) -> Option<Replayed> {
+        let proof = ForkProof::decode(body).ok()?;
+        let space_ix = self.local.space_index(&proof.space())?;
+        let closed = self.tables.get(space_ix)?.closed(&proof.log());
+        let news = closed.is_none_or(|closed| closed.seq > proof.seq());
+        Some(if news { Replayed::Fork } else { Replayed::Done })
+    }
+
+    fn replay_voucher(&mut self, body: &[u8]) -> Option<Replayed> {
+        let mut r = Reader::new(body);
+        let ix = u32::try_from(r.varint().ok()?).ok()?;
+        let entry = self.tail.dictionary.entry(ix)?;
+        let (space_ix, log) = (self.local.space_index(&entry.space)?, entry.log);
+        let tip = Tip { log, seq: r.varint().ok()?, id: r.commit_id().ok()? };
+        let voucher = Voucher::decode(&mut r).ok()?;
+        self.tables.get_mut(space_ix)?.vouch(tip, voucher);
         Some(Replayed::Done)
     }
 
     /// Tells whether a commit was taken before: a repair may have fetched it a second time.
-    fn is_here(&self, space_ix: usize, commit: &Commit) -> bool {
-        commit.seq() <= self.seq(space_ix, &commit.log())
-            && self
-                .commit_id(space_ix, &commit.log(), commit.seq())
-                .is_ok_and(|id| id == commit.id())
+    fn is_here(&self, space_ix: usize, commit: &Commit) -> Result<bool, ReadError> {
+        if commit.seq() > self.seq(space_ix, &commit.log()) {
+            return Ok(false);
+        }
+        let id = known(self.commit_id(space_ix, &commit.log(), commit.seq()))?;
+        Ok(id == Some(commit.id()))
     }
 
-    /// Tells where a commit from the log goes, and its deps by inner names, if what it builds upon
-    /// is here.
+    /// Tells where a commit from the log goes, and its deps by inner names; none if what it builds
+    /// upon is not here.
     pub(crate) fn follows(
         &self,
         space_ix: usize,
         commit: &Commit,
-    ) -> Option<(Chain, Vec<(LogId, u64)>)> {
-        let chain = self.chain_of(space_ix, commit).ok()??;
-        Some((chain, self.inner_deps(space_ix, commit).ok()??))
+    ) -> Result<Option<(Chain, Deps)>, ReadError> {
+        let Some(chain) = known(self.chain_of(space_ix, commit))?.flatten() else {
+            return Ok(None);
+        };
+        let deps = known(self.inner_deps(space_ix, commit))?.flatten();
+        Ok(deps.map(|deps| (chain, deps)))
     }
 
     /// Reads a commit's record while its segment is replayed; none if it is damaged.
-    fn replayed_commit(&mut self, segment: u64, body: &[u8], base_ms: u64) -> Option<Commit> {
+    fn replayed_commit(
+        &mut self,
+        segment: u64,
+        body: &[u8],
+        base_ms: u64,
+    ) -> Result<Option<Commit>, ReadError> {
         let Tail { dictionary, before, .. } = &self.tail;
-        let commit = self.record_commit(body, dictionary, before, base_ms);
+        let commit = self.record_commit(body, dictionary, before, base_ms)?;
         if commit.is_some() || !before.is_empty() {
-            return commit;
+            return Ok(commit);
         }
         // The segment before was not replayed, and its index says nothing of what does not count.
-        self.tail.before = self.names_before(segment);
+        self.tail.before = self.names_before(segment)?;
         let Tail { dictionary, before, .. } = &self.tail;
         self.record_commit(body, dictionary, before, base_ms)
     }
@@ -442,18 +477,29 @@ impl<D: Disk + Clone> Store<D> {
         dictionary: &Dictionary,
         before: &[Dictionary],
         base_ms: u64,
-    ) -> Option<Commit> {
+    ) -> Result<Option<Commit>, ReadError> {
         if let Ok(commit) = compact::decode(body, dictionary, base_ms, &|_, _| None) {
-            return Some(commit);
+            return Ok(Some(commit));
         }
-        let space = compact::read(body, dictionary, base_ms).ok()?.space;
-        let space_ix = self.local.space_index(&space)?;
-        let ids = |log: &LogId, seq| {
-            let known = |names: &Dictionary| names.id(names.find(&space, log)?, seq);
-            let known = before.iter().rev().find_map(known);
-            known.or_else(|| self.commit_id(space_ix, log, seq).ok())
+        let space = compact::read(body, dictionary, base_ms).ok().map(|loose| loose.space);
+        let Some((space, space_ix)) = space.and_then(|id| Some((id, self.local.space_index(&id)?)))
+        else {
+            return Ok(None);
         };
-        compact::decode(body, dictionary, base_ms, &ids).ok()
+        let failed = Cell::new(None);
+        let ids = |log: &LogId, seq| {
+            let noted = |names: &Dictionary| names.id(names.find(&space, log)?, seq);
+            let noted = before.iter().rev().find_map(noted);
+            noted.or_else(|| {
+                let id = known(self.commit_id(space_ix, log, seq));
+                id.unwrap_or_else(|error| {
+                    failed.set(Some(error));
+                    None
+                })
+            })
+        };
+        let commit = compact::decode(body, dictionary, base_ms, &ids).ok();
+        failed.take().map_or(Ok(commit), Err)
     }
 
     /// Returns the milliseconds that stamps in a segment are relative to.
@@ -481,4 +527,6 @@ enum Replayed {
     Done,
     /// It is about a fork of which is not known what counts.
     Fork,
+    /// It is damaged, or what it builds upon was lost.
+    Lost,
 }

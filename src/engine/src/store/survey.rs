@@ -50,7 +50,7 @@ impl<D: Disk + Clone> Store<D> {
                 table.close(log, seq, position);
             }
         }
-        Ok(self.vouched(segments.get(self.sealed.len()..).unwrap_or_default()))
+        self.vouched(segments.get(self.sealed.len()..).unwrap_or_default())
     }
 
     /// Tells whether the tables hold as ordinary what a proof makes suspect.
@@ -75,11 +75,12 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Returns which suspects are in the past of a commit that is none, among those of segments.
-    fn vouched(&self, segments: &[u64]) -> Counted {
+    fn vouched(&self, segments: &[u64]) -> Result<Counted, ReadError> {
         // By id, what each suspect builds upon that may be suspect.
         let mut suspects: BTreeMap<CommitId, Vec<CommitId>> = BTreeMap::new();
         let mut counted = Counted::new();
-        let mut names = segments.first().map_or_else(Vec::new, |n| self.names_before(*n));
+        let names = segments.first().map(|first| self.names_before(*first)).transpose()?;
+        let mut names = names.unwrap_or_default();
         for number in segments {
             self.each_commit(*number, &mut names, |commit| {
                 let Some(space_ix) = self.local.space_index(&commit.space()) else { return };
@@ -99,20 +100,20 @@ impl<D: Disk + Clone> Store<D> {
                         builds_upon.extend(further);
                     }
                 }
-            });
+            })?;
         }
-        counted
+        Ok(counted)
     }
 
     /// Returns the dictionaries of the last segments before one, as they were at their ends.
-    pub(super) fn names_before(&self, number: u64) -> Vec<Dictionary> {
+    pub(super) fn names_before(&self, number: u64) -> Result<Vec<Dictionary>, ReadError> {
         let mut former = self.log.segments();
         former.retain(|former| former.number < number);
         let mut names = Vec::new();
         for former in former.iter().skip(former.len().saturating_sub(MOVES_MAX)) {
-            self.each_commit(former.number, &mut names, |_| {});
+            self.each_commit(former.number, &mut names, |_| {})?;
         }
-        names
+        Ok(names)
     }
 
     /// Reads the commits of a segment; what is damaged is left out.
@@ -123,14 +124,14 @@ impl<D: Disk + Clone> Store<D> {
         number: u64,
         names: &mut Vec<Dictionary>,
         mut take: impl FnMut(&Commit),
-    ) {
-        let Ok(base_ms) = self.base_ms_of(number) else { return };
+    ) -> Result<(), ReadError> {
+        let Ok(base_ms) = self.base_ms_of(number) else { return Ok(()) };
         let mut dictionary = Dictionary::default();
         for (_, record) in self.records_of(number) {
             match record.kind {
                 kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
                 kinds::COMMIT => {
-                    let commit = self.record_commit(&record.body, &dictionary, names, base_ms);
+                    let commit = self.record_commit(&record.body, &dictionary, names, base_ms)?;
                     let Some(commit) = commit else { continue };
                     if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
                         dictionary.note(ix, commit.seq(), commit.id());
@@ -141,6 +142,7 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         names.push(dictionary);
+        Ok(())
     }
 
     fn records_of(&self, number: u64) -> impl Iterator<Item = (Position, Record)> {

@@ -1,5 +1,7 @@
 //! The tree over a log's commit ids: grows, proves, and is saved in pieces.
 
+use std::sync::OnceLock;
+
 use super::{Edge, leaf, node};
 use crate::base::{CodecError, CommitId, Hash, Reader, Writer, sha256};
 use crate::limits;
@@ -8,12 +10,23 @@ use crate::limits;
 const BLOCK_LEVEL: u32 = 8;
 
 /// The RFC 6962 tree over the commit ids of one log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Tree {
     edge: Edge,
-    /// At `k` the complete subtrees of 2^(8+k) leaves.
-    levels: Vec<Level>,
+    /// The complete subtrees of 256 leaves.
+    blocks: Level,
+    /// At `k` those of 2^(9+k) leaves. They follow from the blocks, and are not there before a
+    /// proof is asked for: most trees are only loaded and saved.
+    upper: OnceLock<Vec<Level>>,
 }
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.edge, &self.blocks) == (&other.edge, &other.blocks)
+    }
+}
+
+impl Eq for Tree {}
 
 /// Roots of neighbouring subtrees of one size, up to the last complete one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,13 +79,20 @@ impl Tree {
 
     /// Adds the id of the log's next commit.
     pub fn append(&mut self, id: &CommitId) {
-        let levels = &mut self.levels;
+        let (blocks, mut upper) = (&mut self.blocks, self.upper.get_mut());
         self.edge.append(leaf(id), |level, index, root| {
-            let Some(k) = level.checked_sub(BLOCK_LEVEL) else { return };
-            if levels.len() <= k as usize {
-                levels.resize(k as usize + 1, Level::default());
-            }
-            let Some(level) = levels.get_mut(k as usize) else { return };
+            let level = match level.checked_sub(BLOCK_LEVEL) {
+                None => return,
+                Some(0) => &mut *blocks,
+                Some(k) => {
+                    let (Some(upper), k) = (upper.as_deref_mut(), k as usize) else { return };
+                    if upper.len() < k {
+                        upper.resize(k, Level::default());
+                    }
+                    let Some(level) = upper.get_mut(k - 1) else { return };
+                    level
+                }
+            };
             if level.roots.is_empty() {
                 level.first = index;
             }
@@ -192,22 +212,19 @@ impl Tree {
             return Err(CodecError::Truncated);
         }
         let roots = (0..blocks).map(|_| reader.hash()).collect::<Result<_, _>>()?;
-        let mut tree = Self { edge: Edge { size, peaks }, levels: Vec::new() };
-        tree.set_blocks(first, roots);
-        Ok(tree)
+        let blocks = Level { first, roots };
+        Ok(Self { edge: Edge { size, peaks }, blocks, upper: OnceLock::new() })
     }
 
     /// Returns the index of the first cached block and all cached blocks from `from` on.
     pub fn blocks(&self, from: u64) -> (u64, &[Hash]) {
         let end = self.size() >> BLOCK_LEVEL;
-        match self.levels.first() {
-            Some(level) if !level.roots.is_empty() => {
-                let from = from.clamp(level.first, end);
-                let skip = usize::try_from(from - level.first).unwrap_or(usize::MAX);
-                (from, level.roots.get(skip..).unwrap_or_default())
-            }
-            _ => (end, &[]),
+        if self.blocks.roots.is_empty() {
+            return (end, &[]);
         }
+        let from = from.clamp(self.blocks.first, end);
+        let skip = usize::try_from(from - self.blocks.first).unwrap_or(usize::MAX);
+        (from, self.blocks.roots.get(skip..).unwrap_or_default())
     }
 
     /// Puts older blocks, as an earlier save held them, before the cached ones. Tells whether
@@ -217,23 +234,9 @@ impl Tree {
         if first.checked_add(roots.len() as u64) != Some(cached) {
             return false;
         }
-        let all = [roots, self.blocks(0).1].concat();
-        self.set_blocks(first, all);
+        self.blocks = Level { first, roots: [roots, self.blocks(0).1].concat() };
+        self.upper = OnceLock::new();
         true
-    }
-
-    /// Replaces the cache: blocks from `first` to the last complete one, and what follows above.
-    fn set_blocks(&mut self, first: u64, roots: Vec<Hash>) {
-        self.levels.clear();
-        let mut level = Level { first, roots };
-        while !level.roots.is_empty() {
-            // A pair begins at an even index.
-            let skip = usize::from(level.first & 1 == 1);
-            let (pairs, _) = level.roots.get(skip..).unwrap_or_default().as_chunks::<2>();
-            let roots = pairs.iter().map(|[left, right]| node(left, right)).collect();
-            let above = Level { first: level.first.div_ceil(2), roots };
-            self.levels.push(std::mem::replace(&mut level, above));
-        }
     }
 
     /// Returns the root over the leaves `from..to`, where `from` is a start of RFC 6962's split.
@@ -263,9 +266,31 @@ impl Tree {
     }
 
     fn cached(&self, level: u32, index: u64) -> Option<Hash> {
-        let level = self.levels.get(level.checked_sub(BLOCK_LEVEL)? as usize)?;
+        let level = match level.checked_sub(BLOCK_LEVEL)? {
+            0 => &self.blocks,
+            k => self.upper.get_or_init(|| self.blocks.upper()).get(k as usize - 1)?,
+        };
         let at = usize::try_from(index.checked_sub(level.first)?).ok()?;
         level.roots.get(at).copied()
+    }
+}
+
+impl Level {
+    /// Returns the levels that follow from this one, up to the last that has a root.
+    fn upper(&self) -> Vec<Self> {
+        let mut levels: Vec<Self> = Vec::new();
+        loop {
+            let level = levels.last().unwrap_or(self);
+            // A pair begins at an even index.
+            let skip = usize::from(level.first & 1 == 1);
+            let (pairs, _) = level.roots.get(skip..).unwrap_or_default().as_chunks::<2>();
+            if pairs.is_empty() {
+                return levels;
+            }
+            let roots = pairs.iter().map(|[left, right]| node(left, right)).collect();
+            let first = level.first.div_ceil(2);
+            levels.push(Self { first, roots });
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Tree`] grows with a log: it keeps the roots of the complete subtrees on its right edge, so an
 //! append costs one hash on average and the root O(log n), and the root of every complete subtree
-//! of 256 leaves or more, so a proof costs O(log n) and at most 256 leaf hashes on either side.
+//! of 256 leaves or more, so a proof costs O(log n) and at most 256 leaf hashes on either side;
+//! the first proof of a tree that was loaded costs a hash for each 256 leaves besides.
 //! What is not cached is computed again from the commit ids that the caller supplies.
 //!
 //! Source: RFC 6962 section 2.1; verification as in RFC 9162 section 2.1.3.2.

@@ -1,6 +1,7 @@
 //! The store on a disk in memory, one replica and two.
 
 mod damage;
+mod opening;
 mod places;
 mod refusals;
 mod spaces;
@@ -24,9 +25,13 @@ pub(super) fn open(disk: &Arc<MemoryDisk>, seed: u8) -> TestStore {
 }
 
 fn open_in(disk: &Arc<MemoryDisk>, seed: u8, place: Option<u64>) -> TestStore {
+    opened(disk, seed, place).0
+}
+
+fn opened(disk: &Arc<MemoryDisk>, seed: u8, place: Option<u64>) -> (TestStore, Opened) {
     let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place };
     let key = KeyPair::from_seed([seed; 32]);
-    Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap().0
+    Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap()
 }
 
 pub(super) fn key(name: &str) -> Key {
@@ -57,7 +62,8 @@ impl TestStore {
     pub(crate) fn all_commits(&self) -> Vec<crate::event::Commit> {
         let (mut all, mut names) = (Vec::new(), Vec::new());
         for segment in self.log.segments() {
-            self.each_commit(segment.number, &mut names, |commit| all.push(commit.clone()));
+            self.each_commit(segment.number, &mut names, |commit| all.push(commit.clone()))
+                .unwrap();
         }
         all
     }
@@ -342,14 +348,20 @@ fn a_damaged_sidecar_leaves_the_segments_that_are_sealed_later_whole() {
     }
 }
 
-#[test]
-fn a_sidecar_that_is_built_anew_fits_those_that_know_of_a_fork() {
+/// A store, closed, of a log whose fork it learnt of when what became a branch lay in several
+/// segments; with its two hashes.
+fn beside_a_fork() -> (Arc<MemoryDisk>, SpaceId, (Option<Hash>, Hash)) {
     let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
     let (mut hub, mut author) = (open(&disk, 1), open(&other, 2));
     let space = author.create_space(now(1), "default").unwrap();
     hub.join_space(space, "default").unwrap();
     write(&mut author, 2, vec![put("base", "0")]);
     author.close().unwrap();
+    pass(&mut author, &mut hub, space);
+    for i in 0..500 {
+        write(&mut hub, 2, vec![put("between", &i.to_string())]);
+        hub.sync().unwrap();
+    }
     let mut twin = open(&Arc::new(other.snapshot()), 2);
     let fork = write(&mut twin, 3, vec![put("twin", "1")]).tip;
     for i in 0..600 {
@@ -367,6 +379,12 @@ fn a_sidecar_that_is_built_anew_fits_those_that_know_of_a_fork() {
     }
     let hashes = (hub.state_hash(&space).unwrap(), hub.value_hash(&space).unwrap());
     hub.close().unwrap();
+    (disk, space, hashes)
+}
+
+#[test]
+fn a_sidecar_that_is_built_anew_fits_those_that_know_of_a_fork() {
+    let (disk, space, hashes) = beside_a_fork();
     let sidecars = disk.files(FileKind::Sidecar).unwrap();
     assert!(sidecars.len() > 3, "some end before the proof, and some after it");
     for missing in sidecars {
