@@ -361,6 +361,7 @@ impl<D: Disk + Clone> Store<D> {
                 if self.tables.get(space_ix)?.is_suspect(&commit.log(), commit.seq()) {
                     let Some(counted) = counted else { return Some(Replayed::Fork) };
                     let here = self.locate(space_ix, &commit.tip()).ok()?.is_some();
+                    sometimes!("store-branch-met-twice", here);
                     if here && !mutant!("branch-replayed-twice") || !counted.contains(&commit.id())
                     {
                         self.tail.note(&commit);
