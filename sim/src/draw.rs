@@ -32,6 +32,8 @@ pub enum Stream {
     Glance,
     /// What is rare in scenarios, class by class.
     Rare,
+    /// How disks are opened once more in the end.
+    Again,
 }
 
 /// All draws of one seed.

@@ -220,3 +220,9 @@ fn commits_beside_a_fork_are_whole_after_a_repair() {
         assert!(told.iter().any(|line| line.ends_with(" is whole")), "{told:?}");
     }
 }
+
+#[test]
+fn both_sides_of_a_fork_may_lie_before_its_proof() {
+    let text = include_str!("scenarios/both_sides_before_a_proof.txt");
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}

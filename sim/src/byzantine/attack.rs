@@ -14,7 +14,8 @@ pub enum Attack {
     Impersonate,
     /// Tells each peer, and the same peer after each new connection, another history of its log.
     Forks,
-    /// Pushes many branches of one log, proofs of them, and commits that build upon some.
+    /// Pushes many branches of one log, proofs of them, and commits that build upon some, of which
+    /// not all are valid.
     Branches,
     /// Pushes commits whose deps, or whose predecessors, nobody can ever have.
     WithheldDeps,

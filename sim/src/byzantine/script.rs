@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kdelta_engine::base::{CommitId, Hlc, Now, Rng, SpaceId, WallTime};
+use kdelta_engine::base::{CommitId, Hlc, Now, ReplicaId, Rng, SpaceId, WallTime};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::event::{Commit, KeyPair, Voucher};
 use kdelta_engine::limits::{CHUNK_BYTES_MAX, RUNS_PER_MESSAGE_MAX, WANTS_PER_SESSION_MAX};
@@ -28,6 +28,8 @@ pub(super) struct Script {
     trunk: Option<(Author, Vec<Commit>)>,
     /// The branch that was told last.
     branch: Option<(Author, Commit)>,
+    /// The branches, by peer, upon which something was built last that is not valid.
+    refused: BTreeMap<ReplicaId, (Author, Vec<Commit>)>,
 }
 
 impl Script {
@@ -43,6 +45,7 @@ impl Script {
             logs: 0,
             trunk: None,
             branch: None,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -190,7 +193,7 @@ impl Script {
                 }
             }
             Attack::LateInvalid => self.late_invalid(&greeted, &mut actions),
-            Attack::Branches => self.tell_branches(&greeted, &mut actions),
+            Attack::Branches => self.tell_branches(lines, &mut actions),
             _ => greeted.into_iter().for_each(|link| self.on_link(link, &mut actions)),
         }
         actions
@@ -273,7 +276,7 @@ impl Script {
 
     /// Tells each peer a branch of its own, and some of them commits that build upon it, and all of
     /// them proofs now and then.
-    fn tell_branches(&mut self, links: &[LinkId], actions: &mut Vec<Action>) {
+    fn tell_branches(&mut self, lines: &BTreeMap<LinkId, Line>, actions: &mut Vec<Action>) {
         let (trunk, shared) = match self.trunk.take() {
             Some(trunk) => trunk,
             None => {
@@ -283,7 +286,8 @@ impl Script {
                 (trunk, shared)
             }
         };
-        for (n, link) in links.iter().enumerate() {
+        let greeted = lines.iter().filter(|(_, line)| line.greeted);
+        for (n, (link, line)) in greeted.enumerate() {
             if self.ticks > BRANCH_TICKS {
                 break;
             }
@@ -291,13 +295,18 @@ impl Script {
             let mut commits = shared.clone();
             let tip = self.write(&mut branch, Vec::new(), 16);
             commits.extend(tip.iter().cloned());
-            let mut vouchers = vec![branch.voucher()];
-            if (self.ticks + n as u64).is_multiple_of(2) {
-                let mut upon = self.author();
-                commits.extend(self.write(&mut upon, vec![branch.tip()], 16));
-                vouchers.push(upon.voucher());
+            if let Some((branch, commits)) = self.refused.remove(&line.peer) {
+                self.build_upon(*link, &branch, &commits, true, actions);
             }
-            self.push(*link, &commits, &vouchers, actions);
+            match (self.ticks + n as u64) % 4 {
+                0 => self.build_upon(*link, &branch, &commits, true, actions),
+                1 => {
+                    // Nothing comes to count by what is not valid itself, now or later.
+                    self.build_upon(*link, &branch, &commits, false, actions);
+                    self.refused.insert(line.peer, (branch.clone(), commits));
+                }
+                _ => self.push(*link, &commits, &[branch.voucher()], actions),
+            }
             let Some(tip) = tip.into_iter().next() else { continue };
             if let Some((other, its_tip)) = self.branch.replace((branch.clone(), tip.clone()))
                 && self.ticks.is_multiple_of(3)
@@ -308,6 +317,26 @@ impl Script {
             }
         }
         self.trunk = Some((trunk, shared));
+    }
+
+    /// Pushes a branch, and a commit that builds upon it and is valid or not.
+    fn build_upon(
+        &mut self,
+        link: LinkId,
+        branch: &Author,
+        commits: &[Commit],
+        valid: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let (mut upon, last) = (self.author(), self.last);
+        if !valid {
+            // Not after what it builds upon.
+            self.last = Hlc(last.0.saturating_sub(4));
+        }
+        let mut commits = commits.to_vec();
+        commits.extend(self.write(&mut upon, vec![branch.tip()], 16));
+        self.last = self.last.max(last);
+        self.push(link, &commits, &[branch.voucher(), upon.voucher()], actions);
     }
 
     /// Makes the proof that a log was forked which nobody else has heard of.

@@ -1,5 +1,6 @@
 //! What must hold, whatever happens.
 
+mod again;
 mod early;
 pub(crate) mod facts;
 mod glance;
@@ -8,10 +9,6 @@ mod stamps;
 pub(crate) mod wire;
 
 use std::fmt;
-use std::sync::Arc;
-
-use kdelta_engine::base::Rng;
-use kdelta_engine::log::CrashMode;
 
 use crate::draw::Stream;
 use crate::world::{Repair, World};
@@ -84,9 +81,7 @@ impl World {
             return;
         }
         let first = facts::show(store, &space);
-        let image = Arc::new(seat.disk.fork());
-        image.heal();
-        image.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+        let image = again::image_of(&seat.disk);
         let now = seat_now();
         let again = seat.open(image, &self.options, [1; 32], now);
         let second = match again {
@@ -122,7 +117,8 @@ impl World {
                 self.check_end()?;
                 self.check_silence()?;
                 self.check_news()?;
-                return self.check_disks();
+                self.check_disks()?;
+                return self.check_last_openings();
             }
         }
         Err(Broken::new("all end equal", self.why_not()))

@@ -53,6 +53,8 @@ pub struct Image {
     pub torn: bool,
     /// What the dictionaries of the segments so far knew.
     before: Known,
+    /// The commits whose number another one had before, each with its place in the files.
+    doubled: Vec<(SpaceId, LogId, u64, FileId, usize)>,
 }
 
 /// The commits of one space, and what vouches for them.
@@ -103,7 +105,10 @@ pub fn read_image(files: &BTreeMap<FileId, Vec<u8>>) -> Result<Image, Fault> {
     {
         return Err(fault(MARK, 0, "the segment that the mark names is missing"));
     }
-    Ok(image)
+    match image.unproved() {
+        Some((file, offset)) => Err(fault(file, offset, "two commits have one number, unproved")),
+        None => Ok(image),
+    }
 }
 
 const MARK: FileId = FileId::new(FileKind::Mark, 0);
@@ -271,26 +276,31 @@ impl Image {
         self.torn = segment.torn;
         let mut dictionary = Dictionary::after(std::mem::take(&mut self.before));
         for record in &segment.records {
-            let taken = self.record(&mut dictionary, wall, record.kind, record.body);
-            taken.map_err(|wrong| fault(file, record.offset, wrong))?;
+            let doubled = self.record(&mut dictionary, wall, record.kind, record.body);
+            let doubled = doubled.map_err(|wrong| fault(file, record.offset, wrong))?;
+            let doubled = doubled.map(|(space, log, seq)| (space, log, seq, file, record.offset));
+            self.doubled.extend(doubled);
         }
         self.before = dictionary.known();
         Ok(())
     }
 
+    /// Takes a record; of a commit whose number another one has, returns that.
     fn record(
         &mut self,
         dictionary: &mut Dictionary,
         wall: u64,
         kind: u8,
         body: &[u8],
-    ) -> Result<(), Wrong> {
+    ) -> Result<Option<(SpaceId, LogId, u64)>, Wrong> {
         match kind {
-            0x10 => dictionary.read(body),
+            0x10 => dictionary.read(body)?,
             0x11 => {
                 let commit = dictionary.commit(body, wall)?;
                 dictionary.note(&commit);
-                self.spaces.entry(commit.space).or_default().take(commit)
+                let place = (commit.space, commit.log, commit.seq);
+                let first = self.spaces.entry(commit.space).or_default().take(commit)?;
+                return Ok((!first).then_some(place));
             }
             0x12 => {
                 let mut bytes = Bytes(body);
@@ -300,15 +310,27 @@ impl Image {
                 bytes.end()?;
                 voucher.covers(&space, &tip)?;
                 self.spaces.entry(space).or_default().vouchers.push((tip, voucher));
-                Ok(())
             }
             0x13 => {
                 let fork = Fork::read(body)?;
                 self.spaces.entry(fork.space).or_default().forks.push(fork);
-                Ok(())
             }
-            _ => Err("the kind of a record is unknown"),
+            _ => return Err("the kind of a record is unknown"),
         }
+        Ok(None)
+    }
+
+    /// Finds a commit whose number another one has, though no proof says that the log is forked
+    /// there. Where a proof lies makes no difference: one side may not have been readable when the
+    /// other was taken.
+    fn unproved(&self) -> Option<(FileId, usize)> {
+        let proved = |space: &SpaceId, log: &LogId, seq: u64| {
+            let forks = self.spaces.get(space).into_iter().flat_map(|history| &history.forks);
+            forks.into_iter().any(|fork| fork.log == *log && fork.seq <= seq)
+        };
+        let mut doubled = self.doubled.iter();
+        let found = doubled.find(|(space, log, seq, ..)| !proved(space, log, *seq));
+        found.map(|(.., file, offset)| (*file, *offset))
     }
 
     /// Checks every signature. Costs about 50 microseconds each.
@@ -339,10 +361,11 @@ impl Image {
 }
 
 impl History {
-    /// Takes a commit, and checks what its past decides, the references of its events apart.
-    fn take(&mut self, commit: Commit) -> Result<(), Wrong> {
+    /// Takes a commit, and checks what its past decides, the references of its events apart; tells
+    /// whether no other one has its number.
+    fn take(&mut self, commit: Commit) -> Result<bool, Wrong> {
         if self.by_id.contains_key(&commit.id) {
-            return Ok(());
+            return Ok(true);
         }
         let before = Tip { log: commit.log, seq: commit.seq.wrapping_sub(1), id: commit.prev };
         let before = (commit.seq > 1).then_some(&before);
@@ -356,13 +379,10 @@ impl History {
             }
         }
         let place = (commit.log, commit.seq);
-        let closed = self.forks.iter().any(|fork| fork.log == place.0 && fork.seq <= place.1);
-        if *self.by_seq.entry(place).or_insert(commit.id) != commit.id && !closed {
-            return Err("two commits have one number, and no proof of a fork comes before");
-        }
+        let first = *self.by_seq.entry(place).or_insert(commit.id) == commit.id;
         self.by_id.insert(commit.id, self.commits.len());
         self.commits.push(Arc::new(commit));
-        Ok(())
+        Ok(first)
     }
 
     /// Returns a commit.

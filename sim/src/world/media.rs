@@ -15,6 +15,7 @@ use kdelta_engine::node::{JobId, Report};
 use kdelta_engine::store::{Problem, verify};
 
 use super::{Event, NS_PER_MS, SeatDisk, World};
+use crate::check::Broken;
 use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
 use crate::oracle::{Outline, outline};
@@ -339,7 +340,13 @@ impl World {
         }
         report(&seat.disk, &found.problems);
         node.store().begin_repair().map_err(|error| error.to_string())?;
-        let damaged = node.store_ref().damage().is_some();
+        let damage = node.store_ref().damage();
+        if let Some(damage) = damage.filter(|_| found.problems.is_empty()) {
+            let seen = format!("seat {at}, where `verify` finds nothing: {damage}");
+            self.facts.broken = Some(Broken::new("what is whole is not called damaged", seen));
+            return Err("it is whole, and called damaged".into());
+        }
+        let damaged = damage.is_some();
         let jobs: BTreeSet<JobId> = if node.store_ref().wants_help() {
             peers.into_iter().map(|peer| node.sync_with(now, peer)).collect()
         } else {

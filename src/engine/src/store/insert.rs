@@ -312,7 +312,6 @@ impl<D: Disk + Clone> Store<D> {
         if !self.vouch_past(space_ix, commit, inserted)? {
             return Ok(Err(NotReady::Missing));
         }
-        self.check_past(space_ix, commit)?;
         Ok(Ok(()))
     }
 

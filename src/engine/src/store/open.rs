@@ -380,6 +380,7 @@ impl<D: Disk + Clone> Store<D> {
             let Some(place) = known(self.locate(space_ix, &commit.tip()))? else {
                 return Ok(Replayed::Lost);
             };
+            sometimes!("store-branch-met-twice", place.is_some());
             let here = place.is_some() && !mutant!("branch-replayed-twice");
             if here || !counted.contains(&commit.id()) {
                 self.tail.note(&commit);

@@ -22,8 +22,11 @@ enum Need {
 }
 
 impl<D: Disk + Clone> Store<D> {
-    /// Makes the whole past of a commit count that is not suspect itself; false if something of it
-    /// is missing, and then nothing was changed.
+    /// Makes the whole past of a commit count that is not suspect itself, and checks the commit
+    /// against it; false if something of that past is missing.
+    ///
+    /// # Errors
+    /// [`InsertError`]: nothing came to count. What is not valid vouches for nothing.
     pub(crate) fn vouch_past(
         &mut self,
         space_ix: usize,
@@ -31,13 +34,17 @@ impl<D: Disk + Clone> Store<D> {
         inserted: &mut Inserted,
     ) -> Result<bool, InsertError> {
         let Some(order) = self.unvouched_past(space_ix, commit)? else { return Ok(false) };
-        for tip in order {
-            if let Err(error) = self.release(space_ix, &tip, inserted) {
+        let before = (inserted.commits, inserted.events);
+        let released = order.iter().try_for_each(|tip| self.release(space_ix, tip, inserted));
+        let checked = released.and_then(|()| self.check_past(space_ix, commit));
+        if let Err(error) = checked {
+            if !order.is_empty() {
                 // What was released is vouched for by nothing yet: a replay leaves it out.
+                (inserted.commits, inserted.events) = before;
                 self.flush()?;
                 self.reload()?;
-                return Err(error);
             }
+            return Err(error);
         }
         Ok(true)
     }

@@ -149,6 +149,7 @@ pub const ALL: &[Mark] = &[
         what: "one generation of the local file is damaged, the other serves",
     },
     Mark { name: "store-read-without-what-is-lost", what: "a read makes do with what is intact" },
+    Mark { name: "store-branch-met-twice", what: "the log holds a commit of a branch twice" },
     Mark { name: "store-record-met-twice", what: "the log holds one commit twice" },
     Mark { name: "store-repair-fell-short", what: "a repair did not bring everything back" },
     Mark { name: "store-repaired", what: "a repair made a damaged segment whole" },

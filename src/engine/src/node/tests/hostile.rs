@@ -5,7 +5,10 @@ use crate::base::{Hlc, LogId, Writer};
 use crate::causal::Tip;
 use crate::crdt::{Action, Delta, Supersedes};
 use crate::event::tree::Tree;
-use crate::event::{Attestation, Commit, Dictionary, Draft, Kind, Voucher, compact};
+use crate::event::{
+    Attestation, Commit, Dictionary, Draft, ForkProof, ForkSide, Kind, Voucher, compact,
+};
+use crate::store::InsertError;
 use crate::sync::Code;
 
 #[test]
@@ -108,6 +111,48 @@ fn an_invalid_commit_that_waited_is_not_blamed_on_who_brings_its_dep() {
     world.put(1, "b", "2");
     world.run();
     world.assert_equal();
+}
+
+/// One side of a fork: the first commit of a log, and what vouches for it.
+fn side(key: &KeyPair, commit: &Commit) -> ForkSide {
+    let mut tree = Tree::default();
+    tree.append(&commit.id());
+    let attestation = Attestation::sign(key, commit.space(), commit.tip(), tree.root());
+    let voucher = Voucher { attestation, proof: Vec::new() };
+    ForkSide::new(commit.header().clone(), voucher).unwrap()
+}
+
+#[test]
+fn what_an_invalid_commit_builds_upon_does_not_come_to_count_by_it() {
+    let mut world = World::new(1);
+    let space = world.share();
+    let key = KeyPair::from_seed([9; 32]);
+    let (hlc, later) =
+        (Hlc::from_wall(world.now().wall), Hlc::from_wall(WallTime(world.now_ms + 1)));
+    let branch = first(&key, space, 1, hlc, vec![]);
+    let other = sized(&key, space, 1, hlc, vec![], 2);
+    let proof = ForkProof::new(side(&key, &branch), side(&key, &other)).unwrap();
+    let now = world.now();
+    world.nodes[0].store().close_forked(now, &[proof]).unwrap();
+    let before = world.hashes(0);
+    let store = world.nodes[0].store();
+    assert_eq!(store.insert_chunk(now, &chunk_of(&key, &branch)).unwrap().commits, 0);
+    // Stamped like its dep, and so not after it.
+    let invalid = first(&key, space, 2, hlc, vec![branch.tip()]);
+    let refused = store.insert_chunk(now, &chunk_of(&key, &invalid)).unwrap_err();
+    assert!(matches!(refused, InsertError::Invalid { .. }), "{refused}");
+    assert_eq!(store.inner_name(&space, &branch.tip()), None);
+    assert_eq!(world.hashes(0), before);
+    // It counts once, though the log holds it twice by then, when it is built upon as one may.
+    let valid = first(&key, space, 3, later, vec![branch.tip()]);
+    let chunk = chunk_of_all(&key, &[branch.clone(), valid]);
+    assert_eq!(world.nodes[0].store().insert_chunk(now, &chunk).unwrap().commits, 2);
+    let after = world.hashes(0);
+    assert_ne!(after, before);
+    world.run();
+    world.reopen(0);
+    assert!(world.nodes[0].store().inner_name(&space, &branch.tip()).is_some());
+    assert_eq!(world.hashes(0), after);
 }
 
 #[test]
