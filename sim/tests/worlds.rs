@@ -226,3 +226,21 @@ fn both_sides_of_a_fork_may_lie_before_its_proof() {
     let text = include_str!("scenarios/both_sides_before_a_proof.txt");
     assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
 }
+
+#[test]
+fn what_was_said_of_one_disk_is_not_held_against_another() {
+    let text = include_str!("scenarios/repaired_before_it_was_restored.txt");
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}
+
+#[test]
+fn what_cannot_be_read_without_power_is_not_lost() {
+    let text = include_str!("scenarios/power_off_while_starting.txt");
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}
+
+#[test]
+fn what_is_read_again_after_the_clock_went_back_is_not_new() {
+    let text = include_str!("scenarios/read_again_after_the_clock_went_back.txt");
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}

@@ -12,8 +12,8 @@ use crate::world::World;
 
 impl World {
     /// Checks that something new which counts at a seat is not too far ahead of its clock, unless
-    /// it was written there: the stamps of its own commits grow whatever its clock does, and what
-    /// damage hid of them a repair brings back.
+    /// it was written there: the stamps of its own commits grow whatever its clock does. What was
+    /// there, and could not be read for a while, is not new, though the clock went back meanwhile.
     pub(super) fn check_time(&mut self, at: usize, latest: Hlc, wrote: bool) {
         let wall = self.now(at).wall;
         let Some(seat) = self.seats.get_mut(at) else { return };
@@ -22,7 +22,10 @@ impl World {
             seat.wrote = latest.max(seat.wrote);
         }
         let ahead_ms = latest.wall().0.saturating_sub(wall.0);
-        if latest > before && ahead_ms > DRIFT_MS_MAX && latest > seat.wrote {
+        let is_new = latest > before && latest > seat.wrote;
+        let again = latest <= seat.reached;
+        seat.reached = latest.max(seat.reached);
+        if is_new && ahead_ms > DRIFT_MS_MAX && !(again && self.some_bytes_went_bad()) {
             let seen = format!("seat {at} took what is stamped {ahead_ms} ms ahead of its clock");
             self.facts.broken = Some(Broken::new("nothing counts before its time", seen));
         }
@@ -76,6 +79,7 @@ impl World {
         let Some(store) = seat.node.as_ref().map(|node| node.store_ref()) else { return };
         let latest = store.latest(&space).unwrap_or_default();
         seat.shown = latest;
+        seat.reached = latest.max(seat.reached);
         let hidden = store.damage().is_some() || !seat.disk.bad().is_empty();
         if latest < seat.told && store.has_space(&space) && !hidden {
             let seen = format!("seat {at} goes on from {latest:?}, and promised {:?}", seat.told);

@@ -156,7 +156,8 @@ impl World {
             seat.unread = false;
             seat.seen.clear();
             seat.disk_faults = false;
-            (seat.lied, seat.tries) = (false, 0);
+            seat.reached = Hlc::default();
+            (seat.lied, seat.tries, seat.verified) = (false, 0, None);
         }
         self.note(Some(at), What::Note { text: "gets another disk".into() });
     }

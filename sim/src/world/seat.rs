@@ -59,6 +59,8 @@ pub(crate) struct Seat {
     pub(crate) looked: Position,
     /// The latest stamp that was shown when it was looked at last, in this life.
     pub(crate) shown: Hlc,
+    /// The latest stamp that was ever shown at this disk.
+    pub(crate) reached: Hlc,
     /// The latest stamp of what was written at it, in all its lives.
     pub(crate) wrote: Hlc,
     /// The latest stamp of what users were told is durable, at this disk.
@@ -121,6 +123,7 @@ impl Seat {
             seen: BTreeMap::new(),
             looked: Position::default(),
             shown: Hlc::default(),
+            reached: Hlc::default(),
             wrote: Hlc::default(),
             told: Hlc::default(),
             refused: false,
@@ -315,6 +318,10 @@ impl World {
                 seat.tick_ns = u64::MAX;
                 self.note(Some(at), What::Restarted);
                 self.settle_in(at);
+                // What cannot be read without power is not lost.
+                if let Some((mode, ms)) = self.seats.get_mut(at).and_then(Seat::power_failed) {
+                    return self.fall(at, mode, ms);
+                }
                 self.check_start(at);
                 self.check_resumed(at);
                 self.check_degraded(at);
