@@ -234,6 +234,12 @@ fn what_was_said_of_one_disk_is_not_held_against_another() {
 }
 
 #[test]
+fn who_starts_on_a_read_only_disk_says_hello() {
+    let text = include_str!("scenarios/started_on_a_read_only_disk.txt");
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}
+
+#[test]
 fn what_cannot_be_read_without_power_is_not_lost() {
     let text = include_str!("scenarios/power_off_while_starting.txt");
     assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);

@@ -109,6 +109,17 @@ impl Active {
         }
     }
 
+    /// Takes over what an earlier process wrote beyond `mark`, and could not be made durable.
+    pub(super) fn inherit(&mut self, mark: u32, tail: Vec<u8>) {
+        (self.durable, self.tail, self.inherited) = (mark, tail, true);
+        let mut has_records = false;
+        self.undurable(|_, _, _| has_records = true);
+        if !has_records {
+            // A mark that the log wrote for itself: nobody waits for that, and it is not moved.
+            (self.written, self.written_flushed) = (mark, mark);
+        }
+    }
+
     /// Where all bytes end, the open group included.
     pub(super) fn end(&self) -> u32 {
         self.durable + u32::try_from(self.tail.len()).unwrap_or(u32::MAX)

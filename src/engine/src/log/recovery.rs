@@ -226,9 +226,7 @@ impl<D: Disk> Log<D> {
             let written = self.disk.write(file, u64::from(mark), &tail);
             let synced = written.and_then(|()| self.disk.sync(file));
             if synced.is_err() {
-                active.tail = tail;
-                active.durable = mark;
-                active.inherited = true;
+                active.inherit(mark, tail);
             }
             synced.err()
         } else {
