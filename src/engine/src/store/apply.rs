@@ -341,7 +341,7 @@ impl<D: Disk + Clone> Store<D> {
             return Ok(found.map(|(offset, id)| CommitPlace { segment, offset, id }));
         }
         let Some(ix) = self.dictionary(segment)?.find(&table.id, log) else { return Ok(None) };
-        let found = self.index_at(segment)?.sidecar.commit(ix, seq)?;
+        let found = self.sealed_at(segment)?.sidecar.commit(ix, seq)?;
         Ok(found.map(|at| CommitPlace { segment, offset: at.offset, id: at.id }))
     }
 }

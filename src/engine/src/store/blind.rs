@@ -195,12 +195,12 @@ impl<D: Disk + Clone> Store<D> {
         if let Some(hidden) = self.blind.segments.get(&damage.segment) {
             return Ok(hidden.concerns(space_ix));
         }
-        let (index, space) = (self.index_at(damage.segment)?, self.table(space_ix)?.id);
+        let (sealed, space) = (self.sealed_at(damage.segment)?, self.table(space_ix)?.id);
         for (ix, entry) in self.dictionary(damage.segment)?.entries() {
             if entry.space != space {
                 continue;
             }
-            for commit in index.sidecar.commits(ix, 0) {
+            for commit in sealed.sidecar.commits(ix, 0) {
                 if stretch(damage).contains(&u64::from(commit?.offset)) {
                     return Ok(true);
                 }
@@ -243,7 +243,7 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn affected_rows(&self, damage: &Damage, affected: &mut Affected) -> Result<(), ReadError> {
-        let sidecar = &self.index_at(damage.segment)?.sidecar;
+        let sidecar = &self.sealed_at(damage.segment)?.sidecar;
         for row in sidecar.range(Bound::Unbounded) {
             let (row, entry) = row?;
             let Some((space_ix, Namespace::Key)) = split_row(&row) else { continue };

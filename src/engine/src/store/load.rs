@@ -145,21 +145,20 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<(Option<State>, Vec<Places>), ReadError> {
         let (mut base, mut places) = (None, Vec::new());
         let hash = KeyHash::new(row);
-        for (at, sealed) in self.sealed.iter().enumerate().rev() {
+        for sealed in self.sealed.iter().rev() {
             self.check_sight(space_ix, sealed.number)?;
-            let index = self.index(at)?;
-            let Some(entry) = index.lookup(row, hash)? else { continue };
-            if let Some(bytes) = index.sidecar.state(&entry)? {
+            let Some(entry) = sealed.lookup(row, hash)? else { continue };
+            if let Some(bytes) = sealed.sidecar.state(&entry)? {
                 let table = self.table(space_ix)?;
                 let log = |ix| table.log_at(ix).map(|log| log.log);
                 let state = State::decode(&mut Reader::new(&bytes), &log);
-                base = Some(state.map_err(|_| index.damaged("state"))?);
+                base = Some(state.map_err(|_| sealed.damaged("state"))?);
                 if mutant!("removed-comes-back") {
                     continue;
                 }
                 break;
             }
-            let offsets = index.sidecar.offsets(&entry)?;
+            let offsets = sealed.sidecar.offsets(&entry)?;
             places.push(Places { segment: sealed.number, offsets });
         }
         if base.is_none() {
@@ -174,11 +173,10 @@ impl<D: Disk + Clone> Store<D> {
         self.check_sight(space_ix, 0)?;
         let mut places = self.tail_places(row);
         let hash = KeyHash::new(row);
-        for index in self.indices() {
-            let index = index?;
-            if let Some(entry) = index.lookup(row, hash)? {
-                let offsets = index.sidecar.offsets(&entry)?;
-                places.push(Places { segment: index.number, offsets });
+        for sealed in self.sealed.iter().rev() {
+            if let Some(entry) = sealed.lookup(row, hash)? {
+                let offsets = sealed.sidecar.offsets(&entry)?;
+                places.push(Places { segment: sealed.number, offsets });
             }
         }
         places.reverse();

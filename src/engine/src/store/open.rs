@@ -10,7 +10,7 @@ use super::cache::{Cache, Recent};
 use super::error::known;
 use super::local::{Local, LocalError};
 use super::refusals::Refusals;
-use super::seal::{Index, Sealed};
+use super::seal::Sealed;
 use super::survey::Counted;
 use super::tables::{Chain, SpaceTable, Tables};
 use super::tail::Tail;
@@ -200,17 +200,18 @@ impl<D: Disk + Clone> Store<D> {
         Ok((after - before, rebuilt))
     }
 
-    /// Lists the sidecars up to the first that is missing or not to be trusted, and takes the
-    /// newest tables: of the others none is read before it is asked something.
+    /// Opens the sidecars up to the first that is missing, damaged, not to be trusted, or not built
+    /// upon the one before as that is now; takes the newest tables.
     fn open_sidecars(&mut self) {
-        let files = self.disk.files(FileKind::Sidecar).unwrap_or_default();
-        let files: BTreeSet<u64> = files.into_iter().map(|file| file.number).collect();
-        let segments = self.log.segments().into_iter().filter(|segment| segment.sealed);
-        // None is kept that was built from what was damaged already: it tells all.
-        let trusted = |number| self.distrusted.is_none_or(|first| number < first);
-        for segment in segments.take_while(|s| trusted(s.number) && files.contains(&s.number)) {
-            let sealed = Sealed::after(self.sealed.last(), segment.number, segment.sha);
-            self.sealed.push(sealed);
+        for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
+            if self.distrusted.is_some_and(|first| segment.number >= first) {
+                break;
+            }
+            // None is kept that was built from what was damaged already: it tells all.
+            match Sealed::open(&self.disk, &self.local.store, segment.number, segment.sha) {
+                Ok(sealed) if sealed.follows(self.sealed.last()) => self.sealed.push(sealed),
+                _ => break,
+            }
         }
         self.take_tables();
     }
@@ -218,12 +219,14 @@ impl<D: Disk + Clone> Store<D> {
     /// Takes the newest tables that can be read from the sidecars; without any, all is replayed.
     pub(crate) fn take_tables(&mut self) {
         self.tables.clear();
-        while let Some(newest) = self.sealed.len().checked_sub(1) {
-            if let Ok(tables) = self.index(newest).and_then(Index::tables) {
-                self.tables = tables;
-                break;
+        while let Some(sealed) = self.sealed.last() {
+            match sealed.tables() {
+                Ok(tables) => {
+                    self.tables = tables;
+                    break;
+                }
+                Err(_) => drop(self.sealed.pop()),
             }
-            self.sealed.pop();
         }
         let known = self.tables.len();
         let missing = self.local.spaces.iter().skip(known).map(|space| SpaceTable::new(space.id));
@@ -248,9 +251,6 @@ impl<D: Disk + Clone> Store<D> {
             }
             if segment.sealed {
                 sometimes!("store-missing-sidecar-built");
-                if rebuilt == 0 {
-                    self.drop_sidecars_after(segment.number)?;
-                }
                 self.index_sealed(segment.number, segment.sha)?;
                 // What follows may be replayed without them.
                 self.cache.clear();
@@ -328,8 +328,8 @@ impl<D: Disk + Clone> Store<D> {
         let mut segments = self.log.segments().into_iter();
         let sealed = segments.find(|segment| segment.number == number && segment.sealed);
         let names = sealed.and_then(|segment| {
-            let index = Index::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
-            index.dictionary().ok()
+            let sealed = Sealed::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
+            sealed.dictionary().ok()
         });
         if let Some(names) = &names {
             self.tail.dictionary = names.without_ids();

@@ -81,7 +81,7 @@ impl<'a, D: Disk + Clone> Pass<'a, D> {
             && let Some(ix) = self.index(commit)?
         {
             if self.ids.is_none() {
-                self.ids = Some(store.index_at(self.segment)?.sidecar.search());
+                self.ids = Some(store.sealed_at(self.segment)?.sidecar.search());
             }
             if let Some(ids) = &mut self.ids
                 && let Some(at) = ids.find(ix, commit.seq)?

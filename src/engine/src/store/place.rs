@@ -161,16 +161,13 @@ impl<D: Disk + Clone> Store<D> {
             let before = commits.filter(|commit| commit.space == *space && before(commit.offset));
             return Ok(before.max_by_key(|commit| commit.offset).map(|commit| commit.id));
         }
-        let index = match self.index_at(segment) {
-            Err(ReadError::Damaged(_)) => return Ok(None),
-            found => found?,
-        };
+        let Ok(sealed) = self.sealed_at(segment) else { return Ok(None) };
         let mut last: Option<(u32, CommitId)> = None;
-        for (ix, entry) in index.dictionary()?.entries() {
+        for (ix, entry) in sealed.dictionary()?.entries() {
             if entry.space != *space {
                 continue;
             }
-            for commit in index.sidecar.commits(ix, 0) {
+            for commit in sealed.sidecar.commits(ix, 0) {
                 let commit = commit?;
                 if before(commit.offset) && last.is_none_or(|(at, _)| at < commit.offset) {
                     last = Some((commit.offset, commit.id));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::apply::kinds;
 use super::blind::hides;
-use super::seal::Index;
+use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, LogId, Reader, SpaceId};
 use crate::causal::Tip;
@@ -151,8 +151,8 @@ impl<D: Disk + Clone> Store<D> {
         let distrusted = segments.iter().rev().filter(|s| s.sealed && s.number >= first);
         // The newest one knows all that those before it do.
         let newest = distrusted
-            .filter_map(|s| Index::open(&self.disk, &self.local.store, s.number, s.sha).ok())
-            .find_map(|index| index.tables().ok());
+            .filter_map(|s| Sealed::open(&self.disk, &self.local.store, s.number, s.sha).ok())
+            .find_map(|sealed| sealed.tables().ok());
         for table in newest.unwrap_or_default() {
             let Some(space_ix) = self.local.space_index(&table.id) else { continue };
             let Ok(now) = self.table(space_ix) else { continue };

@@ -13,20 +13,9 @@ use crate::causal::Tip;
 use crate::event::Dictionary;
 use crate::log::{Disk, FileId, FileKind};
 
-/// A sealed segment, and its sidecar once it was asked something.
+/// A sealed segment: its number, its sidecar, and the logs that its records name.
 #[derive(Debug)]
 pub(crate) struct Sealed<D> {
-    pub(crate) number: u64,
-    /// The hash of the segment, which its sidecar must have been built from.
-    sha: Hash,
-    /// Stands for this segment and all sealed ones before it.
-    upto: Hash,
-    index: OnceLock<Index<D>>,
-}
-
-/// An open sidecar, and the logs that the records of its segment name.
-#[derive(Debug)]
-pub(crate) struct Index<D> {
     pub(crate) number: u64,
     pub(crate) sidecar: Sidecar<Overlay<D>>,
     dictionary: OnceLock<Arc<Dictionary>>,
@@ -35,14 +24,12 @@ pub(crate) struct Index<D> {
 
 /// Where a sidecar stands among the others. Sidecars name logs as the tables do that they were
 /// built with; what is built anew, and knows of a fork or not, may name them otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Lineage {
     /// Stands for the tables in it.
     own: Hash,
     /// Stands for those in the sidecar of the segment before, when this one was built.
     upon: Hash,
-    /// Stands for the segments that the tables tell of.
-    upto: Hash,
 }
 
 /// The caller's sections in a sidecar.
@@ -51,55 +38,41 @@ mod blobs {
     pub(super) const DICTIONARY: u8 = 1;
     /// All tables as of the segment's end. Tag 2 stands for a form that is read no more.
     pub(super) const TABLES: u8 = 3;
-    /// A [`Lineage`](super::Lineage). Tag 4 stands for a form that is read no more.
-    pub(super) const LINEAGE: u8 = 5;
-}
-
-impl Lineage {
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (own, rest) = bytes.split_first_chunk()?;
-        let (upon, rest) = rest.split_first_chunk()?;
-        Some(Self { own: *own, upon: *upon, upto: rest.try_into().ok()? })
-    }
+    /// Hashes of those tables, and of those in the sidecar before.
+    pub(super) const LINEAGE: u8 = 4;
 }
 
 impl<D: Disk + Clone> Sealed<D> {
-    /// Takes note of a segment that has a sidecar, after `former`. Reads nothing.
-    pub(crate) fn after(former: Option<&Self>, number: u64, sha: Hash) -> Self {
-        let before = former.map_or([0; 32], |former| former.upto);
-        let upto = sha256("kdelta/sealed", &[&before, &number.to_be_bytes(), &sha]);
-        Self { number, sha, upto, index: OnceLock::new() }
-    }
-
-    /// Returns how much memory it takes now, in bytes.
-    pub(crate) fn resident_bytes(&self) -> usize {
-        size_of::<Self>() + self.index.get().map_or(0, |index| index.sidecar.resident_bytes())
-    }
-}
-
-impl<D: Disk + Clone> Index<D> {
     /// Opens the sidecar of a sealed segment.
     pub(crate) fn open(
         disk: &D,
         store: &[u8; 16],
         number: u64,
-        sha: Hash,
+        seal: Hash,
     ) -> Result<Self, SidecarError> {
-        Self::open_on(Overlay::new(disk.clone()), store, number, sha)
+        Self::open_on(Overlay::new(disk.clone()), store, number, seal)
     }
 
     fn open_on(
         disk: Overlay<D>,
         store: &[u8; 16],
         number: u64,
-        sha: Hash,
+        seal: Hash,
     ) -> Result<Self, SidecarError> {
         let file = FileId { kind: FileKind::Sidecar, number };
-        let sidecar = Sidecar::open(disk, file, *store, number, Some(sha))?;
-        let lineage = sidecar.blob(blobs::LINEAGE)?.and_then(|bytes| Lineage::decode(&bytes));
+        let sidecar = Sidecar::open(disk, file, *store, number, Some(seal))?;
+        let lineage = sidecar.blob(blobs::LINEAGE)?.and_then(|bytes| {
+            let (own, rest) = bytes.split_first_chunk()?;
+            Some(Lineage { own: *own, upon: rest.try_into().ok()? })
+        });
         let what = "no lineage";
         let lineage = lineage.ok_or(SidecarError::Damaged { segment: number, offset: 0, what })?;
         Ok(Self { number, sidecar, dictionary: OnceLock::new(), lineage })
+    }
+
+    /// Tells whether this was built upon what is in the sidecar before.
+    pub(crate) fn follows(&self, former: Option<&Self>) -> bool {
+        self.lineage.upon == former.map_or([0; 32], |former| former.lineage.own)
     }
 
     /// Returns what the segment says of a row.
@@ -162,10 +135,10 @@ impl<D: Disk + Clone> Store<D> {
     /// are still in the tail would be taken for written there. Nothing of it asks more of the disk
     /// than a read that may fail.
     pub(crate) fn index_sealed(&mut self, number: u64, seal: Hash) -> Result<(), ReadError> {
-        let sealed = Sealed::after(self.sealed.last(), number, seal);
-        let bytes = self.sidecar_bytes(&sealed)?;
+        let bytes = self.sidecar_bytes(number, seal)?;
         let file = FileId { kind: FileKind::Sidecar, number };
-        let sound = self.is_sound(number);
+        // What is built while something is lost says too little to be kept.
+        let sound = self.blind.is_empty() && !self.damaged_places.contains(&number);
         // Whole or not at all: half of one would be found out only when that half is asked for.
         let kept = sound && self.disk.replace(file, &bytes).is_ok();
         if sound && !kept {
@@ -174,42 +147,21 @@ impl<D: Disk + Clone> Store<D> {
             let _ = self.disk.remove(file);
         }
         let store = self.local.store;
-        let on_disk = kept.then(|| Index::open(&self.disk, &store, number, seal));
-        let index = match on_disk {
-            Some(Ok(index)) => index,
+        let on_disk = kept.then(|| Sealed::open(&self.disk, &store, number, seal));
+        let sealed = match on_disk {
+            Some(Ok(sealed)) => sealed,
             _ => {
                 let disk = Overlay::with(self.disk.clone(), file, bytes);
-                Index::open_on(disk, &store, number, seal)?
+                Sealed::open_on(disk, &store, number, seal)?
             }
         };
-        self.sealed.push(Sealed { index: index.into(), ..sealed });
+        self.sealed.push(sealed);
         self.tail = Tail::default();
         Ok(())
     }
 
-    /// Tells whether the sidecar of a segment is kept: what is built while something is lost says
-    /// too little.
-    fn is_sound(&self, number: u64) -> bool {
-        self.blind.is_empty() && !self.damaged_places.contains(&number)
-    }
-
-    /// Lets the sidecars go that were built upon the one of a segment, before that is built anew:
-    /// else each would be found out when it is asked something.
-    pub(crate) fn drop_sidecars_after(&mut self, number: u64) -> Result<(), ReadError> {
-        // While a repair is under way they go on to tell the names of what is damaged.
-        if self.is_sound(number) && self.distrusted.is_none() {
-            let newer = self.disk.files(FileKind::Sidecar)?;
-            for file in newer.into_iter().filter(|file| file.number > number) {
-                // On a disk that takes no changes the new one is not kept either.
-                let _ = self.disk.remove(file);
-            }
-        }
-        Ok(())
-    }
-
-    fn sidecar_bytes(&mut self, sealed: &Sealed<D>) -> Result<Vec<u8>, ReadError> {
-        let upon = self.indices().next().transpose()?.map_or([0; 32], |last| last.lineage.own);
-        let mut builder = Builder::new(self.local.store, sealed.number, sealed.sha);
+    fn sidecar_bytes(&mut self, number: u64, seal: Hash) -> Result<Vec<u8>, ReadError> {
+        let mut builder = Builder::new(self.local.store, number, seal);
         let all = (Bound::Unbounded, Bound::Unbounded);
         let rows: Vec<Vec<u8>> = self.tail.rows_in(all).cloned().collect();
         for row in rows {
@@ -232,8 +184,9 @@ impl<D: Disk + Clone> Store<D> {
         builder.blob(blobs::DICTIONARY, &dictionary);
         let tables = tables::encode(&self.tables);
         let own = sha256("kdelta/tables", &[&tables]);
+        let upon = self.sealed.last().map_or([0; 32], |former| former.lineage.own);
         builder.blob(blobs::TABLES, &tables);
-        builder.blob(blobs::LINEAGE, &[own, upon, sealed.upto].concat());
+        builder.blob(blobs::LINEAGE, &[own, upon].concat());
         Ok(builder.finish())
     }
 
@@ -260,54 +213,13 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Returns the logs that the records of a segment name.
     pub(crate) fn dictionary(&self, segment: u64) -> Result<Arc<Dictionary>, ReadError> {
-        Ok(self.index_at(segment)?.dictionary()?)
+        Ok(self.sealed_at(segment)?.dictionary()?)
     }
 
-    /// Returns the index of a sealed segment.
-    pub(crate) fn index_at(&self, segment: u64) -> Result<&Index<D>, ReadError> {
-        let found = self.sealed.iter().rposition(|sealed| sealed.number == segment);
-        let at = found.ok_or(ReadError::Damaged(Damaged { segment, offset: 0 }))?;
-        Ok(self.index(at)?)
-    }
-
-    /// Iterates over the indices of all sealed segments, newest first.
-    pub(crate) fn indices(&self) -> impl Iterator<Item = Result<&Index<D>, SidecarError>> {
-        (0..self.sealed.len()).rev().map(|at| self.index(at))
-    }
-
-    /// Returns the index of the sealed segment at a place in the list of them.
-    ///
-    /// Only the newest one is opened with the store, for opening must not take the longer the more
-    /// of them there are. It was built upon all others, so that each is opened after the next newer
-    /// one, which tells what it must be.
-    pub(crate) fn index(&self, at: usize) -> Result<&Index<D>, SidecarError> {
-        let newer = self.sealed.get(at..).unwrap_or_default();
-        let closed = newer.iter().take_while(|sealed| sealed.index.get().is_none()).count();
-        let mut next = newer.get(closed).and_then(|sealed| sealed.index.get());
-        for sealed in newer.iter().take(closed).rev() {
-            let index = self.open_index(sealed)?;
-            if let Some(next) = next.filter(|next| next.lineage.upon != index.lineage.own) {
-                return Err(next.damaged("it was built upon another"));
-            }
-            next = Some(sealed.index.get_or_init(|| index));
-        }
-        next.ok_or(SidecarError::Missing)
-    }
-
-    fn open_index(&self, sealed: &Sealed<D>) -> Result<Index<D>, SidecarError> {
-        let (segment, store) = (sealed.number, &self.local.store);
-        let index = Index::open(&self.disk, store, segment, sealed.sha);
-        let gone = |error| match error {
-            SidecarError::Missing => {
-                SidecarError::Damaged { segment, offset: 0, what: "it is gone" }
-            }
-            other => other,
-        };
-        let index = index.map_err(gone)?;
-        if index.lineage.upto != sealed.upto {
-            return Err(index.damaged("it was built upon other segments"));
-        }
-        Ok(index)
+    /// Returns a sealed segment.
+    pub(crate) fn sealed_at(&self, segment: u64) -> Result<&Sealed<D>, ReadError> {
+        let found = self.sealed.iter().rev().find(|sealed| sealed.number == segment);
+        found.ok_or(ReadError::Damaged(Damaged { segment, offset: 0 }))
     }
 
     /// Returns the names of rows that begin with `prefix`, after `after`, in order, at most
@@ -328,8 +240,7 @@ impl<D: Disk + Clone> Store<D> {
             Some(after) if *after >= within => Bound::Excluded(after.as_slice()),
             _ => Bound::Included(within.as_slice()),
         };
-        let walks = self.indices().map(|index| Ok(index?.sidecar.range(from)));
-        let walks = walks.collect::<Result<_, SidecarError>>()?;
+        let walks = self.sealed.iter().rev().map(|sealed| sealed.sidecar.range(from)).collect();
         let tail = self.tail.rows_in((from, Bound::Unbounded)).map(|row| (row.clone(), ()));
         let mut rows = Vec::new();
         for merged in Merge::new(tail, walks) {
@@ -357,10 +268,9 @@ impl<D: Disk + Clone> Store<D> {
                 found.push(Tip { log, seq, id });
             }
         }
-        for index in self.indices() {
-            let index = index?;
-            for at in index.sidecar.find_ids(&prefix, IDS_MAX)? {
-                let dictionary = index.dictionary()?;
+        for sealed in &self.sealed {
+            for at in sealed.sidecar.find_ids(&prefix, IDS_MAX)? {
+                let dictionary = sealed.dictionary()?;
                 if let Some(entry) = dictionary.entry(at.ix)
                     && entry.space == space
                 {

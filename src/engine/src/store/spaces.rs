@@ -158,7 +158,7 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Returns counters of the inside, by name.
     pub fn stats(&self) -> Vec<(&'static str, u64)> {
-        let filters: usize = self.sealed.iter().map(super::seal::Sealed::resident_bytes).sum();
+        let filters: usize = self.sealed.iter().map(|s| s.sidecar.resident_bytes()).sum();
         vec![
             ("commits", self.tables.iter().map(|table| table.commits).sum()),
             ("events", self.tables.iter().map(|table| table.events).sum()),

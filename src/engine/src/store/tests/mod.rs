@@ -25,13 +25,9 @@ pub(super) fn open(disk: &Arc<MemoryDisk>, seed: u8) -> TestStore {
 }
 
 fn open_in(disk: &Arc<MemoryDisk>, seed: u8, place: Option<u64>) -> TestStore {
-    opened(disk, seed, place).0
-}
-
-fn opened(disk: &Arc<MemoryDisk>, seed: u8, place: Option<u64>) -> (TestStore, Opened) {
     let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place };
     let key = KeyPair::from_seed([seed; 32]);
-    Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap()
+    Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap().0
 }
 
 pub(super) fn key(name: &str) -> Key {

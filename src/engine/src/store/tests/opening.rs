@@ -1,4 +1,4 @@
-//! An opening reads the newest sidecar alone; what is wrong with others is found when it matters.
+//! An opening of a store whose index is rotten.
 
 use super::*;
 use crate::log::FileId;
@@ -14,22 +14,6 @@ fn rot(disk: &MemoryDisk, file: FileId, at: u64) {
 fn hashes(store: &mut TestStore, space: SpaceId) -> (Option<Hash>, Hash) {
     let ask = |store: &mut TestStore| Ok((store.state_hash(&space)?, store.value_hash(&space)?));
     store.ask(ask).unwrap()
-}
-
-#[test]
-fn older_sidecars_are_not_read_before_they_are_asked() {
-    let (disk, space, whole) = beside_a_fork();
-    let mut sidecars = disk.files(FileKind::Sidecar).unwrap();
-    sidecars.pop();
-    for file in &sidecars {
-        rot(&disk, *file, disk.len(*file).unwrap() * 8 - FOOTER_BITS);
-    }
-    let (mut store, opened) = opened(&disk, 1, None);
-    assert_eq!(opened.rebuilt, 0);
-    assert_eq!(hashes(&mut store, space), whole);
-    store.close().unwrap();
-    let verified = verify(&disk, true).unwrap();
-    assert_eq!(verified.problems, [], "all of them were built anew");
 }
 
 #[test]
