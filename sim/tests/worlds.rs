@@ -221,32 +221,32 @@ fn commits_beside_a_fork_are_whole_after_a_repair() {
     }
 }
 
+/// Plays a scenario in which something was broken once.
+fn assert_holds(text: &str) {
+    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+}
+
 #[test]
 fn both_sides_of_a_fork_may_lie_before_its_proof() {
-    let text = include_str!("scenarios/both_sides_before_a_proof.txt");
-    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+    assert_holds(include_str!("scenarios/both_sides_before_a_proof.txt"));
 }
 
 #[test]
 fn what_was_said_of_one_disk_is_not_held_against_another() {
-    let text = include_str!("scenarios/repaired_before_it_was_restored.txt");
-    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+    assert_holds(include_str!("scenarios/repaired_before_it_was_restored.txt"));
 }
 
 #[test]
 fn who_starts_on_a_read_only_disk_says_hello() {
-    let text = include_str!("scenarios/started_on_a_read_only_disk.txt");
-    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+    assert_holds(include_str!("scenarios/started_on_a_read_only_disk.txt"));
 }
 
 #[test]
 fn what_cannot_be_read_without_power_is_not_lost() {
-    let text = include_str!("scenarios/power_off_while_starting.txt");
-    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+    assert_holds(include_str!("scenarios/power_off_while_starting.txt"));
 }
 
 #[test]
 fn what_is_read_again_after_the_clock_went_back_is_not_new() {
-    let text = include_str!("scenarios/read_again_after_the_clock_went_back.txt");
-    assert_eq!(run(&Scenario::parse(text).unwrap()).broken, None);
+    assert_holds(include_str!("scenarios/read_again_after_the_clock_went_back.txt"));
 }
