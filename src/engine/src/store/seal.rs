@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use super::overlay::Overlay;
-use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Merge, Sidecar, SidecarError};
+use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Lineage, Merge, Sidecar, SidecarError};
 use super::tables;
 use super::tail::{Namespace, Tail, TailCommit, split_row, table_key, table_prefix};
 use super::{AppendError, Damaged, ReadError, Store};
@@ -19,27 +19,14 @@ pub(crate) struct Sealed<D> {
     pub(crate) number: u64,
     pub(crate) sidecar: Sidecar<Overlay<D>>,
     dictionary: OnceLock<Arc<Dictionary>>,
-    lineage: Lineage,
-}
-
-/// Where a sidecar stands among the others. Sidecars name logs as the tables do that they were
-/// built with; what is built anew, and knows of a fork or not, may name them otherwise.
-#[derive(Debug, Clone, Copy)]
-struct Lineage {
-    /// Stands for the tables in it.
-    own: Hash,
-    /// Stands for those in the sidecar of the segment before, when this one was built.
-    upon: Hash,
 }
 
 /// The caller's sections in a sidecar.
 mod blobs {
     /// The logs that the segment's records name.
     pub(super) const DICTIONARY: u8 = 1;
-    /// All tables as of the segment's end. Tag 2 stands for a form that is read no more.
+    /// All tables as of the segment's end.
     pub(super) const TABLES: u8 = 3;
-    /// Hashes of those tables, and of those in the sidecar before.
-    pub(super) const LINEAGE: u8 = 4;
 }
 
 impl<D: Disk + Clone> Sealed<D> {
@@ -61,18 +48,13 @@ impl<D: Disk + Clone> Sealed<D> {
     ) -> Result<Self, SidecarError> {
         let file = FileId { kind: FileKind::Sidecar, number };
         let sidecar = Sidecar::open(disk, file, *store, number, Some(seal))?;
-        let lineage = sidecar.blob(blobs::LINEAGE)?.and_then(|bytes| {
-            let (own, rest) = bytes.split_first_chunk()?;
-            Some(Lineage { own: *own, upon: rest.try_into().ok()? })
-        });
-        let what = "no lineage";
-        let lineage = lineage.ok_or(SidecarError::Damaged { segment: number, offset: 0, what })?;
-        Ok(Self { number, sidecar, dictionary: OnceLock::new(), lineage })
+        Ok(Self { number, sidecar, dictionary: OnceLock::new() })
     }
 
-    /// Tells whether this was built upon what is in the sidecar before.
+    /// Tells whether this was built upon the tables that are in the sidecar before: logs are named
+    /// as in the tables, and what is built anew, and knows of a fork or not, may name them otherwise.
     pub(crate) fn follows(&self, former: Option<&Self>) -> bool {
-        self.lineage.upon == former.map_or([0; 32], |former| former.lineage.own)
+        self.sidecar.lineage().upon == stands_for(former)
     }
 
     /// Returns what the segment says of a row.
@@ -184,9 +166,8 @@ impl<D: Disk + Clone> Store<D> {
         builder.blob(blobs::DICTIONARY, &dictionary);
         let tables = tables::encode(&self.tables);
         let own = sha256("kdelta/tables", &[&tables]);
-        let upon = self.sealed.last().map_or([0; 32], |former| former.lineage.own);
         builder.blob(blobs::TABLES, &tables);
-        builder.blob(blobs::LINEAGE, &[own, upon].concat());
+        builder.lineage(Lineage { own, upon: stands_for(self.sealed.last()) });
         Ok(builder.finish())
     }
 
@@ -283,6 +264,11 @@ impl<D: Disk + Clone> Store<D> {
         }
         Ok(found)
     }
+}
+
+/// Returns what a sidecar is built upon if it comes after `former`.
+fn stands_for<D: Disk + Clone>(former: Option<&Sealed<D>>) -> Hash {
+    former.map_or([0; 32], |former| former.sidecar.lineage().own)
 }
 
 /// How many commits with one prefix are looked at in a segment: enough for one in each space.

@@ -3,6 +3,7 @@
 use crate::base::{CommitId, Hash, Hlc, Writer};
 use crate::limits;
 
+use super::Lineage;
 use super::block::{BlockBuilder, common_prefix};
 use super::commits::{BY_ID, ROWS, RUNS};
 use super::entry::{put_extent, put_value};
@@ -41,6 +42,7 @@ pub struct Builder {
     blobs: Vec<(u8, Extent)>,
     hlc_min: Hlc,
     hlc_max: Hlc,
+    lineage: Lineage,
 }
 
 /// Commits of one log whose seqs follow each other.
@@ -71,6 +73,7 @@ impl Builder {
             blobs: Vec::new(),
             hlc_min: Hlc(u64::MAX),
             hlc_max: Hlc(0),
+            lineage: Lineage::default(),
         }
     }
 
@@ -130,6 +133,11 @@ impl Builder {
         self.hlc_max = self.hlc_max.max(stamp);
     }
 
+    /// Says where the sidecar stands among the others.
+    pub fn lineage(&mut self, lineage: Lineage) {
+        self.lineage = lineage;
+    }
+
     /// Adds a named section of the caller's own, at most [`limits::SIDECAR_PIECE_BYTES_MAX`] bytes.
     ///
     /// # Panics
@@ -184,6 +192,7 @@ impl Builder {
             blobs,
             hlc_min: self.hlc_min.0,
             hlc_max: self.hlc_max.0,
+            lineage: self.lineage,
         };
         self.out.piece(&footer.encode());
         self.out.drain()

@@ -2,13 +2,14 @@
 
 use crate::base::{CodecError, Hash, Reader, Writer};
 
+use super::Lineage;
 use super::piece::Extent;
 
 /// Bytes of a footer without its checksum.
-pub(super) const FOOTER_BYTES: usize = 188;
+pub(super) const FOOTER_BYTES: usize = 252;
 
 const MAGIC: &[u8; 8] = b"KDSIX\0\r\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Footer {
@@ -32,6 +33,7 @@ pub(super) struct Footer {
     /// Stamps of the commits; the least is above the greatest if there is none.
     pub(super) hlc_min: u64,
     pub(super) hlc_max: u64,
+    pub(super) lineage: Lineage,
 }
 
 impl Footer {
@@ -56,6 +58,8 @@ impl Footer {
         put(&mut bytes, self.blobs);
         bytes.put_u64(self.hlc_min);
         bytes.put_u64(self.hlc_max);
+        bytes.put(&self.lineage.own);
+        bytes.put(&self.lineage.upon);
         assert_eq!(bytes.len(), FOOTER_BYTES, "the footer has a fixed size");
         bytes
     }
@@ -86,6 +90,7 @@ impl Footer {
             blobs: take(&mut reader)?,
             hlc_min: reader.u64()?,
             hlc_max: reader.u64()?,
+            lineage: Lineage { own: reader.hash()?, upon: reader.hash()? },
         };
         reader.finish()?;
         Ok(footer)

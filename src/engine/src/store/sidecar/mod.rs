@@ -24,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::base::Hash;
 use crate::log::{DiskError, DiskErrorKind};
 
 pub use builder::Builder;
@@ -33,6 +34,15 @@ pub use filter::KeyHash;
 pub use keys::KeyIter;
 pub use merge::{Merge, Merged};
 pub use reader::Sidecar;
+
+/// Where a sidecar stands among the others of its store: each is built upon the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// Stands for what those after it build upon.
+    pub own: Hash,
+    /// What stood so in the one before when this was built; zeros if there was none.
+    pub upon: Hash,
+}
 
 /// Why a sidecar gave no answer. Nothing is lost in any case: the segment holds the truth.
 #[non_exhaustive]

@@ -13,7 +13,7 @@ use super::entry::{self, Entry, Part};
 use super::filter::{self, Filter, KeyHash};
 use super::footer::{FOOTER_BYTES, Footer};
 use super::piece::{CHECKSUM_BYTES, Checksum, Extent, Source};
-use super::{KeyIter, SidecarError};
+use super::{KeyIter, Lineage, SidecarError};
 
 /// An open sidecar. It may be shared between threads.
 ///
@@ -30,7 +30,7 @@ pub struct Sidecar<D> {
 }
 
 impl<D: Disk> Sidecar<D> {
-    /// Opens the sidecar of `segment` in file `file`. Costs one read of 192 bytes.
+    /// Opens the sidecar of `segment` in file `file`. Costs one read of 256 bytes.
     ///
     /// With `seal`, the SHA-256 of the sealed segment, it must have been built from those bytes.
     ///
@@ -156,6 +156,11 @@ impl<D: Disk> Sidecar<D> {
     /// Returns the SHA-256 of the sealed segment that it was built from.
     pub fn seal(&self) -> Hash {
         self.footer.seal
+    }
+
+    /// Returns where it stands among the others.
+    pub fn lineage(&self) -> Lineage {
+        self.footer.lineage
     }
 
     /// Returns the size of the file in bytes.

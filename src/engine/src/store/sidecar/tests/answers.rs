@@ -45,7 +45,13 @@ fn model(size: usize) -> impl Strategy<Value = Model> {
         proptest::collection::btree_map((0..4_u32, seq), (any::<u32>(), id()), 0..size * 3);
     let keys = proptest::collection::btree_map(key(), (state(), offsets()), 0..size);
     let blobs = proptest::collection::btree_map(0..4_u8, any::<Vec<u8>>(), 0..4);
-    (keys, commits, blobs).prop_map(|(keys, commits, blobs)| Model { keys, commits, blobs })
+    let lineage = any::<(Hash, Hash)>().prop_map(|(own, upon)| Lineage { own, upon });
+    (keys, commits, blobs, lineage).prop_map(|(keys, commits, blobs, lineage)| Model {
+        keys,
+        commits,
+        blobs,
+        lineage,
+    })
 }
 
 proptest! {

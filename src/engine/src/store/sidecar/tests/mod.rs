@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::rc::Rc;
 
-use super::{Builder, CommitAt, IdPrefix, Sidecar, SidecarError};
+use super::{Builder, CommitAt, IdPrefix, Lineage, Sidecar, SidecarError};
 use crate::base::{CommitId, Hash, Hlc, sha256};
 use crate::log::{Disk, DiskError, DiskErrorKind, FileId, FileKind};
 
@@ -90,6 +90,7 @@ struct Model {
     keys: BTreeMap<Vec<u8>, Said>,
     commits: BTreeMap<(u32, u64), (u32, CommitId)>,
     blobs: BTreeMap<u8, Vec<u8>>,
+    lineage: Lineage,
 }
 
 impl Model {
@@ -109,6 +110,7 @@ impl Model {
         for (tag, bytes) in &self.blobs {
             builder.blob(*tag, bytes);
         }
+        builder.lineage(self.lineage);
         file.extend(builder.finish());
         file
     }
@@ -178,6 +180,7 @@ fn right_or_damaged<T: PartialEq + std::fmt::Debug>(
 /// Asks all that can be asked; says whether damage was reported.
 fn ask_all(model: &Model, sidecar: &Sidecar<File>, also: &[Vec<u8>]) -> bool {
     let mut damaged = false;
+    assert_eq!(sidecar.lineage(), model.lineage, "an open sidecar's footer was checked");
     for key in model.keys.keys().chain(also) {
         let right = model.keys.get(key).cloned();
         damaged |= right_or_damaged(ask(sidecar, key), &right);
@@ -219,5 +222,6 @@ fn small() -> Model {
     }
     model.blobs.insert(1, b"dictionary".to_vec());
     model.blobs.insert(3, Vec::new());
+    model.lineage = Lineage { own: [5; 32], upon: [6; 32] };
     model
 }
