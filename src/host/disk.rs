@@ -200,7 +200,12 @@ impl Disk for FileDisk {
     }
 
     fn len(&self, file: FileId) -> Result<u64, DiskError> {
-        let len = || Ok(self.reader(file)?.file.metadata()?.len());
+        // Opening asks how long each segment is, and reads few of them.
+        let open = locked(&self.table).find(file);
+        let len = || match open {
+            Some(open) => Ok(open.file.metadata()?.len()),
+            None => Ok(fs::metadata(self.path(file))?.len()),
+        };
         len().map_err(|error| explain("measure", &file, &error))
     }
 

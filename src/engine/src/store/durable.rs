@@ -154,8 +154,8 @@ impl<D: Disk + Clone> Store<D> {
 /// written.
 const TAIL_BYTES_A_SEGMENT: usize = 256;
 
-/// Below this, in bytes, a tail is cheaper to replay (1 ms) than to keep apart.
-const TAIL_BYTES_MIN: usize = 64 << 10;
+/// Below this, in bytes, a tail is cheaper to replay (0.3 ms) than to keep apart.
+const TAIL_BYTES_MIN: usize = 16 << 10;
 
 /// Above this, in bytes, replaying a tail (15 ms) is felt.
 const TAIL_BYTES_MAX: usize = 1 << 20;
