@@ -4,8 +4,9 @@
 //! only be this one: `localhost`, an address, or a name that was allowed; a page that re-binds its
 //! own name to this machine names another. And one that comes from a page must come from a page of
 //! this very host, or of an origin that was allowed, which may then read the answer too
-//! (Fetch, "CORS protocol"). Whatever asks for data must show the token; who only asks for life
-//! need not.
+//! (Fetch, "CORS protocol"). What a page loads without saying whose page it is, as a script or a
+//! picture, the browser tells apart (Fetch Metadata) and keeps from the page (CORP). Whatever asks
+//! for data must show the token; who only asks for life need not.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,13 @@ const HEADERS_TAKEN: &str = "authorization, content-type, idempotency-key, if-ma
     if-none-match, last-event-id, prefer";
 const HEADERS_SHOWN: &str = "etag, retry-after";
 const METHODS: &str = "GET, PUT, POST, DELETE";
+/// What a browser is told with each answer: it is no script, style or picture for other pages.
+const KEPT_APART: [(HeaderName, &str); 2] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+/// Says where what sent a request comes from, seen from here.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// For how many seconds a browser need not ask again.
 const PREFLIGHT_SECONDS: &str = "600";
 
@@ -64,16 +72,16 @@ impl Guard {
         router.layer(from_fn_with_state((Arc::new(self), requests), pass))
     }
 
-    /// Tells whether a request may pass; returns the origin that may read the answer, if it comes
-    /// from a page elsewhere.
-    fn admit(&self, request: &Request<Body>) -> Result<Option<HeaderValue>, Problem> {
+    /// Returns the origin that may read the answer, if a request comes from a page elsewhere.
+    fn place(&self, request: &Request<Body>) -> Result<Option<HeaderValue>, Problem> {
         let host = self.host(request)?;
-        let origin = self.origin(request.headers(), &host)?;
+        self.origin(request.headers(), &host)
+    }
+
+    /// Tells whether a request may pass that comes from a good place.
+    fn admit(&self, request: &Request<Body>) -> Result<(), Problem> {
         let is_open = OPEN_ROUTES.contains(&request.uri().path());
-        if !is_open && !is_preflight(request) {
-            self.check_token(request.headers())?;
-        }
-        Ok(origin)
+        if is_open || is_preflight(request) { Ok(()) } else { self.check_token(request.headers()) }
     }
 
     /// Returns the host that a request names, if it can only be this one.
@@ -97,7 +105,14 @@ impl Guard {
         headers: &HeaderMap,
         host: &Authority,
     ) -> Result<Option<HeaderValue>, Problem> {
-        let Some(given) = headers.get(header::ORIGIN) else { return Ok(None) };
+        let Some(given) = headers.get(header::ORIGIN) else {
+            let site = headers.get(SEC_FETCH_SITE).map_or(&b"none"[..], HeaderValue::as_bytes);
+            if matches!(site, b"none" | b"same-origin") {
+                return Ok(None);
+            }
+            return Err(Problem::new(Kind::Forbidden, "pages of other origins may not load this")
+                .hint("From a page, ask with fetch and in mode \"cors\""));
+        };
         let origin = given.to_str().unwrap_or_default().to_ascii_lowercase();
         if self.origins.contains(&origin) {
             return Ok(Some(given.clone()));
@@ -154,23 +169,26 @@ async fn pass(
     request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
-    let origin = match guard.admit(&request) {
-        Ok(origin) => origin,
+    let (origin, admitted) = match guard.place(&request) {
+        Ok(origin) => (origin, guard.admit(&request)),
+        Err(problem) => (None, Err(problem)),
+    };
+    let mut response = match admitted {
+        Ok(()) if is_preflight(&request) && origin.is_some() => permission(),
+        Ok(()) => next.run(request).await,
         Err(problem) => {
             let response = problem.into_response();
             let (method, status) = (observe::method(request.method()), response.status().as_u16());
             requests.answered(method, observe::NO_ROUTE, status, Duration::ZERO);
             tracing::debug!(method, status, "turned away");
-            return response;
+            response
         }
     };
-    let mut response = if is_preflight(&request) && origin.is_some() {
-        permission()
-    } else {
-        next.run(request).await
-    };
+    let headers = response.headers_mut();
+    for (name, value) in KEPT_APART {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     if let Some(origin) = origin {
-        let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         let shown = HeaderValue::from_static(HEADERS_SHOWN);
@@ -211,9 +229,14 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        match guard.admit(&request.body(Body::empty()).unwrap()) {
-            Ok(origin) => (200, origin.map(|origin| origin.to_str().unwrap().to_owned())),
-            Err(problem) => (problem.into_response().status().as_u16(), None),
+        let request = request.body(Body::empty()).unwrap();
+        let status = |problem: Problem| problem.into_response().status().as_u16();
+        match guard.place(&request) {
+            Ok(origin) => {
+                let origin = origin.map(|origin| origin.to_str().unwrap().to_owned());
+                (guard.admit(&request).map_or_else(status, |()| 200), origin)
+            }
+            Err(problem) => (status(problem), None),
         }
     }
 
@@ -282,6 +305,24 @@ mod tests {
         let app = "https://app.example";
         assert_eq!(from(&guard(&[app]), app), (200, Some(app.to_owned())));
         assert_eq!(from(&guard(&[app]), "https://app.example:8443").0, 403);
+    }
+
+    #[test]
+    fn what_other_pages_load_without_saying_so_is_refused() {
+        let app = guard(&["https://app.example"]);
+        let from = |site| ask(&app, "GET", "/v1/id", &with(&[("sec-fetch-site", site)])).0;
+        assert_eq!(["none", "same-origin"].map(from), [200, 200]);
+        assert_eq!(["cross-site", "same-site", "", "elsewhere"].map(from), [403; 4]);
+        let named = [("sec-fetch-site", "cross-site"), ("origin", "https://app.example")];
+        assert_eq!(ask(&app, "GET", "/v1/id", &with(&named)).0, 200);
+    }
+
+    #[test]
+    fn a_page_that_may_ask_can_read_that_it_has_no_token() {
+        let app = guard(&["https://app.example"]);
+        let asked = [("host", "localhost"), ("origin", "https://app.example")];
+        let (status, reader) = ask(&app, "GET", "/v1/id", &asked);
+        assert_eq!((status, reader.as_deref()), (401, Some("https://app.example")));
     }
 
     #[test]
