@@ -12,7 +12,7 @@ finish() {
 }
 trap finish EXIT
 cd "$home"
-export HOME="$home" KDELTA_WAIT=10s
+export HOME="$home" KDELTA_WAIT=10s KDELTA_MDNS=off
 unset KDELTA_DATA_DIR KDELTA_SPACE XDG_DATA_HOME
 
 kdelta() { "$binary" "$@"; }

@@ -38,6 +38,8 @@ pub(crate) struct NodeOptions {
     pub(crate) join: Vec<String>,
     /// Admits every peer to every space.
     pub(crate) open: bool,
+    /// Tells the local network of the node, and finds peers there.
+    pub(crate) mdns: bool,
     /// How to answer HTTP, if at all.
     pub(crate) http: Option<HttpOptions>,
 }
@@ -247,6 +249,11 @@ fn serve(replica: &Replica, node: &NodeOptions) -> Result<String, Failure> {
     let bound = replica
         .serve(listen, node.advertise.clone(), node.open)
         .map_err(|error| fail(error).hint("Choose another address: --listen [::]:0"))?;
+    if node.mdns
+        && let Err(error) = replica.announce()
+    {
+        tracing::warn!(%error, "peers on the local network are not found");
+    }
     for text in &node.join {
         if text.starts_with("kd1") {
             replica.join(text, None).map_err(fail)?;

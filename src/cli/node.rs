@@ -27,6 +27,7 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
         advertise: args.advertise,
         join: args.join,
         open: args.open,
+        mdns: context.settings.mdns.value == "on",
         http: http(&context.settings),
     };
     let store = connect::store_options(&context.settings);

@@ -17,6 +17,15 @@ use super::value::span_ms;
 #[derive(Debug, Deserialize)]
 struct PeerList {
     peers: Vec<Peer>,
+    #[serde(default)]
+    nearby: Vec<Near>,
+}
+
+/// A replica that the local network tells of and that is no peer.
+#[derive(Debug, Deserialize)]
+struct Near {
+    replica: String,
+    address: String,
 }
 
 /// A peer, as `status` and `peers` show it.
@@ -55,6 +64,13 @@ pub(crate) async fn peers(context: &mut Context<'_>, args: Peers) -> Result<Exit
             let list: PeerList = answer.read()?;
             let rows: Vec<Vec<String>> = list.peers.iter().map(peer_row).collect();
             context.console.table(&PEER_COLUMNS, &rows)?;
+            if !list.nearby.is_empty() {
+                context.console.line("")?;
+                let near = list.nearby.iter();
+                let rows: Vec<Vec<String>> =
+                    near.map(|near| vec![near.replica.clone(), near.address.clone()]).collect();
+                context.console.table(&["nearby, not admitted", "address"], &rows)?;
+            }
             Ok(Exit::Ok)
         }
         PeersAction::Add { peer } => {

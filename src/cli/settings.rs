@@ -59,6 +59,7 @@ pub(crate) struct Settings {
     /// Where `serve` listens for peers.
     pub(crate) listen: Setting<String>,
     /// Where `serve` answers HTTP, or `off`.
+    pub(crate) mdns: Setting<String>,
     pub(crate) http: Setting<String>,
     /// `token` or `off`.
     pub(crate) http_auth: Setting<String>,
@@ -81,6 +82,7 @@ struct File {
     log: Option<String>,
     log_format: Option<String>,
     listen: Option<String>,
+    mdns: Option<String>,
     http: Option<String>,
     http_auth: Option<String>,
     http_allow: Option<String>,
@@ -116,6 +118,7 @@ impl Settings {
         let wait = choose("wait", globals.wait.as_deref(), file.wait, "30s")?;
         let durability = globals.durability.as_deref();
         let listen = serve.and_then(|serve| serve.listen.as_deref());
+        let mdns = serve.filter(|serve| serve.no_mdns).map(|_| "off");
         let http = serve.and_then(|serve| serve.http.as_deref());
         let auth = serve.and_then(|serve| serve.http_auth.as_deref());
         let allow = serve.and_then(|serve| serve.http_allow.as_deref());
@@ -129,6 +132,7 @@ impl Settings {
             log: choose("log", None, file.log, "warn")?,
             log_format: choose("log-format", None, file.log_format, "text")?,
             listen: choose("listen", listen, file.listen, LISTEN_DEFAULT)?,
+            mdns: choose("mdns", mdns, file.mdns, "on")?,
             http: choose("http", http, file.http, HTTP_DEFAULT)?,
             http_auth: choose("http-auth", auth, file.http_auth, "token")?,
             http_allow: choose("http-allow", allow, file.http_allow, "")?,
@@ -149,6 +153,11 @@ impl Settings {
         if !matches!(self.http_auth.value.as_str(), "token" | "off") {
             return Err(Failure::usage(format!("{:?} is no way to ask", self.http_auth.value))
                 .hint("Write token or off"));
+        }
+        if !matches!(self.mdns.value.as_str(), "on" | "off") {
+            return Err(
+                Failure::usage(format!("mdns is {:?}", self.mdns.value)).hint("Write on or off")
+            );
         }
         if !matches!(self.log_format.value.as_str(), "text" | "json") {
             return Err(Failure::usage(format!("{:?} is no log format", self.log_format.value))
@@ -174,6 +183,7 @@ impl Settings {
             ("log", json!(self.log.value), self.origin(&self.log.origin)),
             ("log-format", json!(self.log_format.value), self.origin(&self.log_format.origin)),
             ("listen", json!(self.listen.value), self.origin(&self.listen.origin)),
+            ("mdns", json!(self.mdns.value), self.origin(&self.mdns.origin)),
             ("http", json!(self.http.value), self.origin(&self.http.origin)),
             ("http-auth", json!(self.http_auth.value), self.origin(&self.http_auth.origin)),
             ("http-allow", json!(self.http_allow.value), self.origin(&self.http_allow.origin)),

@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 pub mod lock;
 pub mod metrics;
+mod nearby;
 mod net;
 pub mod peers;
 pub mod query;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 
 use super::locked;
+use super::nearby::Nearby;
 use super::quic::{BindError, Endpoint, LinkId, NetEvent, NetLimits, SendError};
 use super::replica::{Replica, Shared};
 use crate::engine::base::ReplicaId;
@@ -28,6 +29,8 @@ pub(super) struct Net {
     pub(super) serving: bool,
     /// Addresses that tickets name first.
     pub(super) advertise: Vec<String>,
+    /// What tells the local network of this node, and this node of the network.
+    pub(super) nearby: Option<Nearby>,
 }
 
 /// What the engine wants done on the network, in order, and who to wake for it.
@@ -77,7 +80,7 @@ impl Replica {
             state.node.set_config(config);
         }
         runtime.spawn(carry(Arc::downgrade(&self.shared), endpoint.clone(), events, wake));
-        *net = Some(Net { runtime: Some(runtime), endpoint, serving, advertise });
+        *net = Some(Net { runtime: Some(runtime), endpoint, serving, advertise, nearby: None });
         drop(net);
         self.shared.input(Input::Tick);
         Ok(true)
@@ -194,6 +197,8 @@ async fn carry(
         for output in outputs {
             if let Output::Admit { link } = output {
                 spans.admitted(LinkId(link.0));
+                let shared = Arc::clone(&shared);
+                tokio::task::spawn_blocking(move || shared.keep_met(node::LinkId(link.0)));
             }
             put(&shared, &endpoint, &mut unsent, output);
         }

@@ -1,14 +1,16 @@
 //! What a replica does with peers: tickets, joining, syncing, and what it knows of them.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::nearby::Nearby;
 use super::quic::BindError;
-use super::replica::{Disk, Recovered, Replica};
+use super::replica::{Disk, Recovered, Replica, Shared};
 use super::{clock, locked};
 use crate::engine::base::{ReplicaId, SpaceId, WallTime};
 use crate::engine::log::{Disk as _, FileKind};
-use crate::engine::node::{Config, Problem, Report, Ticket, TicketError};
+use crate::engine::node::{Config, LinkId, Problem, Report, Ticket, TicketError};
 use crate::engine::store::{LocalTicket, Store, WriteError};
 
 /// Whom to sync with.
@@ -67,8 +69,20 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Resident memory of the process, in bytes.
     pub memory_bytes: u64,
+    /// The replicas that the local network tells of and that are no peers: nothing is exchanged
+    /// with them.
+    pub strangers: Vec<Stranger>,
     /// What recovery found at the start.
     pub recovered: Recovered,
+}
+
+/// A replica that was heard of on the local network.
+#[derive(Debug, Clone)]
+pub struct Stranger {
+    /// Its id, as it says.
+    pub replica: ReplicaId,
+    /// Where it says it is, `host:port`.
+    pub address: String,
 }
 
 /// A peer at a glance.
@@ -113,6 +127,9 @@ pub enum NodeError {
     /// The operating system gives no port.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The local network cannot be told of the node.
+    #[error("the local network cannot be told of this node: {0}")]
+    Nearby(String),
     /// The store cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -138,6 +155,20 @@ impl Replica {
         let net = locked(&self.shared.net);
         let net = net.as_ref().ok_or(NodeError::NotServing)?;
         net.endpoint.local_addr().map_err(|_| NodeError::NotServing)
+    }
+
+    /// Announces a served replica on the local network, and finds admitted peers there that have
+    /// moved, until [`close`](Self::close).
+    ///
+    /// # Errors
+    /// [`NodeError::NotServing`], or [`NodeError::Nearby`] with what the operating system said.
+    pub fn announce(&self) -> Result<(), NodeError> {
+        let mut net = locked(&self.shared.net);
+        let net = net.as_mut().filter(|net| net.serving).ok_or(NodeError::NotServing)?;
+        let listen = net.endpoint.local_addr().map_err(|_| NodeError::NotServing)?;
+        let nearby = Nearby::start(self.id(), listen, Arc::downgrade(&self.shared));
+        net.nearby = Some(nearby.map_err(|error| NodeError::Nearby(error.to_string()))?);
+        Ok(())
     }
 
     /// Issues a ticket for a space: one word that admits its bearer and this replica to each other.
@@ -322,9 +353,13 @@ impl Replica {
 
     /// Returns the replica at a glance.
     pub fn status(&self) -> Status {
-        let (known, connected) = {
+        let (known, connected, nearby) = {
             let mut state = locked(&self.shared.state);
-            (state.node.store().local().peers.clone(), state.node.peers())
+            let first = |(replica, there): (&ReplicaId, &[String])| {
+                Some(Stranger { replica: *replica, address: there.first()?.clone() })
+            };
+            let nearby: Vec<Stranger> = state.node.nearby().filter_map(first).collect();
+            (state.node.store().local().peers.clone(), state.node.peers(), nearby)
         };
         let net = locked(&self.shared.net);
         let endpoint = net.as_ref().map(|net| &net.endpoint);
@@ -358,6 +393,8 @@ impl Replica {
                 peer.rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
             }
         }
+        let strange = |near: &Stranger| peers.iter().all(|peer| peer.replica != near.replica);
+        let strangers = nearby.into_iter().filter(strange).collect();
         let listen = endpoint.filter(|_| serving).and_then(|e| e.local_addr().ok());
         Status {
             replica: self.id(),
@@ -365,6 +402,7 @@ impl Replica {
             listen: listen.map(|addr| addr.to_string()),
             http: locked(&self.shared.http).clone(),
             peers,
+            strangers,
             disk_bytes: self.disk_bytes(),
             memory_bytes: resident_bytes(),
             recovered: self.shared.recovered.clone(),
@@ -429,13 +467,49 @@ impl Replica {
                 .map(|all| all.into_iter().map(|interface| interface.ip()).collect())
                 .unwrap_or_default();
             own.retain(|ip| listen.is_ipv6() || ip.is_ipv4());
-            own.retain(|ip| !matches!(ip, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local()));
+            own.retain(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()));
             own.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
         }
         addresses.extend(own.into_iter().map(|ip| SocketAddr::new(ip, listen.port()).to_string()));
         addresses.dedup();
         addresses.truncate(crate::engine::limits::PEER_ADDRESSES_MAX);
         Ok(addresses)
+    }
+}
+
+impl Shared {
+    /// Keeps the address at which an admitted peer is met, if the network told of it: whoever is
+    /// there has proven who he is.
+    pub(super) fn keep_met(&self, link: LinkId) {
+        let remote = locked(&self.net)
+            .as_ref()
+            .and_then(|net| net.endpoint.remote(super::quic::LinkId(link.0)));
+        let mut state = locked(&self.state);
+        let peers = state.node.peers();
+        let Some(peer) = peers.iter().find(|peer| peer.link == link).map(|link| link.peer) else {
+            return;
+        };
+        let Some(address) = remote.map(|remote| remote.to_string()) else { return };
+        let told = state.node.nearby().any(|(id, there)| *id == peer && there.contains(&address));
+        let mut known = state.node.store_ref().local().peers.iter();
+        let known = known.find(|known| known.replica == peer && !known.admitted.is_empty());
+        if !told || known.is_none_or(|known| known.addresses.contains(&address)) {
+            return;
+        }
+        let edited = state.node.store().edit_local(|local| {
+            if let Some(peer) = local.peer_mut(peer) {
+                remember_address(&mut peer.addresses, &address);
+            }
+        });
+        if let Err(error) = edited {
+            tracing::warn!(%error, "the address of a peer is not kept");
+        }
+    }
+
+    /// Does the same for all connections to a peer.
+    pub(super) fn keep_met_at(&self, peer: ReplicaId) {
+        let links = locked(&self.state).node.peers();
+        links.iter().filter(|link| link.peer == peer).for_each(|link| self.keep_met(link.link));
     }
 }
 

@@ -209,7 +209,8 @@ pub struct NetLimits {
     pub queue_bytes: usize,
     /// How many bytes are sent and not yet acknowledged.
     pub unacked_bytes: u64,
-    /// How long each address of a dial is tried, names and handshake included.
+    /// How long each address of a dial is tried, names and handshake included. The next one is tried
+    /// beside it when it has not answered in a fraction of that.
     pub dial: Duration,
     /// How many dials run at once.
     pub dials_max: usize,
@@ -387,6 +388,11 @@ impl Endpoint {
     /// Returns the current estimate of a link's round trip time.
     pub fn rtt(&self, link: LinkId) -> Option<Duration> {
         Some(self.shared.link(link)?.rtt())
+    }
+
+    /// Returns where the far end of a link is.
+    pub fn remote(&self, link: LinkId) -> Option<SocketAddr> {
+        Some(self.shared.link(link)?.remote())
     }
 
     /// Returns what there is to know about the load.

@@ -28,7 +28,7 @@ use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
 use crate::engine::store::{self, Mirror as _, Outcome, Store, Write, WriteError, Written};
 
 pub use super::backup::BackupReport;
-pub use super::peers::{NodeError, PeerStatus, Status, SyncReport, SyncTarget};
+pub use super::peers::{NodeError, PeerStatus, Status, Stranger, SyncReport, SyncTarget};
 
 /// The disk under a replica.
 pub type Disk = Arc<FileDisk>;

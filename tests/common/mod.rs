@@ -48,6 +48,7 @@ impl Home {
             .env("KDELTA_DATA_DIR", self.path(name))
             .env("KDELTA_WAIT", "30s")
             .env("KDELTA_HTTP", "off")
+            .env("KDELTA_MDNS", "off")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command
@@ -100,11 +101,17 @@ impl Home {
 
     /// Starts a node on the store `name` and waits until it can be used.
     pub(crate) fn serve(&self, name: &str, words: &[&str]) -> Node {
+        self.serve_with(name, words, &[])
+    }
+
+    /// The same with settings in the environment.
+    pub(crate) fn serve_with(&self, name: &str, words: &[&str], set: &[(&str, &str)]) -> Node {
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a file");
         let child = self
             .command(name)
             .args(["serve", "--listen", "127.0.0.1:0", "--json"])
             .args(words)
+            .envs(set.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

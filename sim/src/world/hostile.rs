@@ -78,7 +78,9 @@ impl World {
                 enemy.peer.closed(link);
                 Vec::new()
             }
-            Input::DialFailed { .. } | Input::Synced(..) | Input::Tick => Vec::new(),
+            Input::DialFailed { .. } | Input::Found { .. } | Input::Synced(..) | Input::Tick => {
+                Vec::new()
+            }
         };
         self.carry_out(at, actions);
     }

@@ -16,6 +16,9 @@ pub(crate) struct Serve {
     /// Admits every peer to every space
     #[arg(long)]
     pub(crate) open: bool,
+    /// Neither tells the local network of this node nor finds peers there [env: KDELTA_MDNS=off]
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
     /// Where to answer HTTP, or off [env: KDELTA_HTTP] [default: 127.0.0.1:7441]
     #[arg(long, value_name = "ADDR|off")]
     pub(crate) http: Option<String>,

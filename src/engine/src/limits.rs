@@ -56,6 +56,8 @@ pub const SPACE_NAME_BYTES_MAX: usize = 64;
 pub const PEERS_MAX: usize = 4096;
 /// Most addresses that are remembered of one peer.
 pub const PEER_ADDRESSES_MAX: usize = 16;
+/// Most replicas of which is known where the network says they are, besides those admitted.
+pub const NEARBY_MAX: usize = 256;
 /// Longest address, in bytes: a host name has at most 253.
 pub const ADDRESS_BYTES_MAX: usize = 280;
 /// Most tickets that can be open at once.

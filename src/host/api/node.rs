@@ -248,7 +248,13 @@ fn nested(stats: Vec<(String, u64)>) -> Value {
 /// `GET /v1/peers`
 pub(super) async fn peers(State(api): State<Api>) -> Answer {
     let status = api.run(|backend| Ok(backend.status())).await?;
-    json(&value!({"peers": status.peers.iter().map(peer).collect::<Vec<_>>()}))
+    let strangers = status.strangers.iter();
+    let strangers = strangers
+        .map(|near| value!({"replica": near.replica.to_string(), "address": near.address}));
+    json(&value!({
+        "peers": status.peers.iter().map(peer).collect::<Vec<_>>(),
+        "nearby": strangers.collect::<Vec<_>>(),
+    }))
 }
 
 /// `POST /v1/peers` `{"replica","space","address"}`

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use quinn::{ConnectError, Connection, ConnectionError, TransportErrorCode};
 use tokio::net::lookup_host;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::link::{self, Origin};
 use super::{DialError, NetEvent, Shared, tame};
@@ -29,29 +31,47 @@ pub(super) fn begin(shared: &Arc<Shared>, peer: ReplicaId, mut addrs: Vec<String
     true
 }
 
+/// Tries the addresses in order, each a little after the one before or when that has failed, so
+/// that dead ones cost little; the first to answer is taken (RFC 8305, section 5).
 async fn dial(shared: Arc<Shared>, peer: ReplicaId, addrs: Vec<String>) {
     let mut under_way = Some(UnderWay { shared: Arc::clone(&shared), peer });
-    let mut left = addrs.len();
-    for addr in addrs {
-        left -= 1;
-        let reason = match attempt(&shared, peer, &addr).await {
+    let mut waiting = addrs.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let stagger = shared.limits.dial / STAGGER_SHARE;
+    loop {
+        if let Some(addr) = waiting.next() {
+            let shared = &shared;
+            attempts.push(async move {
+                let outcome = attempt(shared, peer, &addr).await;
+                (addr, outcome)
+            });
+        }
+        let done = if waiting.len() > 0 {
+            match timeout(stagger, attempts.next()).await {
+                Ok(done) => done,
+                Err(_) => continue,
+            }
+        } else {
+            attempts.next().await
+        };
+        let Some((addr, outcome)) = done else { return };
+        let reason = match outcome {
             Ok(connection) => {
-                drop(under_way.take());
+                drop((under_way.take(), attempts));
                 return link::run(shared, connection, peer, Origin::Dialled).await;
             }
             Err(reason) => reason,
         };
         tracing::debug!(%peer, addr, %reason, "no link");
-        let last = left == 0;
+        let last = attempts.is_empty() && waiting.len() == 0;
         if last {
             // The node may dial again as soon as it hears of the failure.
             drop(under_way.take());
         }
-        if !shared.tell(NetEvent::DialFailed { peer, addr, reason, last }).await {
+        if !shared.tell(NetEvent::DialFailed { peer, addr, reason, last }).await || last {
             return;
         }
     }
-    drop(under_way);
 }
 
 /// Tries all that one name stands for, until the time for it is up.
@@ -139,6 +159,8 @@ impl Drop for UnderWay {
     }
 }
 
+/// The part of the time for an address after which the next one is tried beside it.
+const STAGGER_SHARE: u32 = 20;
 /// How many addresses of one name are tried.
 const TARGETS_MAX: usize = 8;
 /// The first pause before a busy peer is asked again.

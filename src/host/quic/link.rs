@@ -87,6 +87,12 @@ impl Link {
         self.connection.rtt()
     }
 
+    pub(super) fn remote(&self) -> SocketAddr {
+        let remote = self.connection.remote_address();
+        // A dual-stack socket has IPv4 mapped into IPv6.
+        SocketAddr::new(remote.ip().to_canonical(), remote.port())
+    }
+
     pub(super) fn admit(&self, limits: &NetLimits) {
         let admitted = self.enter(Phase::Admitted);
         if admitted {
@@ -145,8 +151,7 @@ pub(super) async fn run(
     };
     let id = shared.next_link();
     locked(&shared.links).insert(id, Arc::clone(&link));
-    let remote = link.connection.remote_address();
-    let addr = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+    let addr = link.remote();
     let told = shared.tell(NetEvent::Connected { link: id, peer, addr, outgoing }).await;
     let reason = if told && !shared.door.is_shut() {
         converse(&shared, &link, id, send, recv).await

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Node, Output, Problem};
 use crate::base::{Instant, ReplicaId};
+use crate::limits;
 use crate::log::Disk;
 
 /// A peer that is being dialled, or will be.
@@ -17,8 +18,13 @@ pub(crate) struct Dialing {
 impl<D: Disk + Clone> Node<D> {
     /// Dials a peer now, unless that is under way.
     pub(super) fn dial(&mut self, peer: ReplicaId) {
+        let mut addresses = self.nearby.get(&peer).cloned().unwrap_or_default();
         let known = self.store.local().peers.iter().find(|known| known.replica == peer);
-        let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
+        for address in known.iter().flat_map(|known| &known.addresses) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
         let next = self.now.mono;
         let dialing =
             self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 0, next });
@@ -68,14 +74,47 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
+    /// Takes note of where a replica may be. One that is admitted is tried there soon, however often
+    /// it was in vain before; of all others it is only known.
+    pub(super) fn found(&mut self, peer: ReplicaId, mut addresses: Vec<String>) {
+        if addresses.is_empty() {
+            self.nearby.remove(&peer);
+            return;
+        }
+        addresses.retain(|address| address.len() <= limits::ADDRESS_BYTES_MAX);
+        addresses.truncate(limits::PEER_ADDRESSES_MAX);
+        let there = self.nearby.get(&peer);
+        if there == Some(&addresses)
+            || there.is_none()
+                && self.nearby.len() >= limits::NEARBY_MAX
+                && !self.is_admitted(&peer)
+        {
+            return;
+        }
+        self.nearby.insert(peer, addresses);
+        if let Some(dialing) = self.dialing.get_mut(&peer) {
+            // Whoever cries wolf makes a node dial each second, no more.
+            dialing.failures = 0;
+            dialing.next = dialing.next.min(self.now.mono.plus(backoff(1)));
+        }
+        self.tick_dialing();
+    }
+
+    fn is_admitted(&self, peer: &ReplicaId) -> bool {
+        let known = self.store.local().peers.iter().find(|known| known.replica == *peer);
+        known.is_some_and(|known| !known.admitted.is_empty())
+    }
+
     /// Dials the known peers whose time has come.
     pub(super) fn tick_dialing(&mut self) {
         if !self.config.keep_connected {
             return;
         }
         let known = self.store.local().peers.iter();
-        let known = known.filter(|peer| !peer.addresses.is_empty() && !peer.admitted.is_empty());
-        let peers: Vec<ReplicaId> = known.map(|peer| peer.replica).collect();
+        let known = known.filter(|peer| !peer.admitted.is_empty());
+        let placed = known
+            .filter(|peer| !peer.addresses.is_empty() || self.nearby.contains_key(&peer.replica));
+        let peers: Vec<ReplicaId> = placed.map(|peer| peer.replica).collect();
         for peer in peers {
             if self.links.values().any(|link| link.peer == peer) {
                 continue;

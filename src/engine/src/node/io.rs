@@ -45,6 +45,13 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The network says where a replica may be.
+    Found {
+        /// The replica, if it is true.
+        peer: ReplicaId,
+        /// Where, `host:port`, the likeliest first; none if it is there no more.
+        addresses: Vec<String>,
+    },
     /// The disk sync that [`Output::Sync`] asked for is done.
     Synced(SyncTicket, Result<(), DiskError>),
     /// Time passed.

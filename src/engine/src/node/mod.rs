@@ -56,6 +56,8 @@ pub struct Node<D: Disk> {
     now: Now,
     links: BTreeMap<LinkId, Link>,
     dialing: BTreeMap<ReplicaId, Dialing>,
+    /// Where replicas are, admitted or not, as the network says.
+    nearby: BTreeMap<ReplicaId, Vec<String>>,
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     outbox: Outbox,
@@ -92,6 +94,7 @@ impl<D: Disk + Clone> Node<D> {
             now,
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
+            nearby: BTreeMap::new(),
             jobs: BTreeMap::new(),
             next_job: 0,
             outbox: Outbox::default(),
@@ -142,6 +145,7 @@ impl<D: Disk + Clone> Node<D> {
             Input::Received { link, bytes } => self.received(link, &bytes),
             Input::Closed { link, reason } => self.closed(link, &reason),
             Input::DialFailed { peer, reason } => self.dial_failed(peer, &reason),
+            Input::Found { peer, addresses } => self.found(peer, addresses),
             Input::Synced(ticket, result) => {
                 // What the log could not make durable stays in the outbox; writers learn of it
                 // from the store.
@@ -193,6 +197,11 @@ impl<D: Disk + Clone> Node<D> {
                 spaces: link.talks.keys().copied().collect(),
             })
             .collect()
+    }
+
+    /// Returns where replicas are as the network says, admitted or not.
+    pub fn nearby(&self) -> impl Iterator<Item = (&ReplicaId, &[String])> {
+        self.nearby.iter().map(|(replica, addresses)| (replica, addresses.as_slice()))
     }
 
     /// Where the disk took a group back, lets go of everything that speaks of it.

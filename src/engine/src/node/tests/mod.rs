@@ -4,6 +4,7 @@ mod acks;
 mod damage;
 mod forks;
 mod hostile;
+mod nearby;
 mod tickets;
 
 use std::collections::VecDeque;
