@@ -1,4 +1,7 @@
 //! A real history, imported, synced and read back: everything equals a plain fold of its lines.
+//!
+//! `KDELTA_TEST_HISTORY` names another one, as JSON lines of tagged batches of puts and deletes;
+//! `KDELTA_TEST_SEED` draws other points of it.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,15 +12,21 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use common::{Home, feed, fixture};
+use common::{Dice, Home, count, feed, fixture};
 use serde_json::{Value, json};
 
 /// The live values by key.
 type Live = BTreeMap<String, Value>;
 
+fn source() -> PathBuf {
+    let named = std::env::var_os("KDELTA_TEST_HISTORY");
+    named.map_or_else(|| fixture("ripgrep-head.jsonl"), PathBuf::from)
+}
+
 fn lines() -> Vec<Value> {
-    let text = std::fs::read_to_string(fixture("ripgrep-head.jsonl")).unwrap();
+    let text = std::fs::read_to_string(source()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -43,7 +52,7 @@ fn live(home: &Home, store: &str, point: &[&str]) -> Live {
 }
 
 fn import(home: &Home, store: &str) -> Value {
-    home.json(store, &["import", fixture("ripgrep-head.jsonl").to_str().unwrap()])
+    home.json(store, &["import", source().to_str().unwrap()])
 }
 
 #[test]
@@ -63,7 +72,9 @@ fn an_imported_history_equals_the_fold_of_its_lines_on_both_replicas() {
     for store in ["a", "b"] {
         assert_eq!(live(&home, store, &[]), fold(&lines), "{store}");
     }
-    for at in (0..lines.len()).step_by(lines.len() / 20) {
+    let mut dice = Dice(count("KDELTA_TEST_SEED", 7));
+    for _ in 0..20 {
+        let at = usize::try_from(dice.below(lines.len() as u64)).unwrap();
         let tag = format!("tag:{}", lines[at]["tag"].as_str().unwrap());
         let then = live(&home, "b", &["--at", &tag]);
         assert_eq!(then, fold(&lines[..=at]), "at line {}", at + 1);
@@ -79,7 +90,7 @@ fn an_import_run_again_skips_what_is_in() {
     assert_eq!((&again["commits"], &again["skipped"]), (&json!(0), &json!(lines().len())));
     assert_eq!(home.hashes("a"), before);
     // One that broke off goes on where it was.
-    let text = std::fs::read_to_string(fixture("ripgrep-head.jsonl")).unwrap();
+    let text = std::fs::read_to_string(source()).unwrap();
     let half: String = text.lines().take(70).flat_map(|line| [line, "\n"]).collect();
     let mut command = home.command("c");
     command.args(["import", "-"]);
