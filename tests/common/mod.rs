@@ -38,9 +38,10 @@ impl Home {
         self.dir.path().join(name)
     }
 
-    /// The binary, to work on the store `name`.
+    /// The binary, to work on the store `name`; `KDELTA_TEST_BIN` names another build of it.
     pub(crate) fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kdelta"));
+        let built = std::env::var_os("KDELTA_TEST_BIN");
+        let mut command = Command::new(built.unwrap_or(env!("CARGO_BIN_EXE_kdelta").into()));
         command
             .env_clear()
             .env("HOME", self.dir.path())
