@@ -14,6 +14,7 @@ mod live;
 mod outbox;
 mod pace;
 mod spool;
+mod spread;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -28,12 +29,14 @@ use crate::store::{Receipt, Store};
 use crate::sync::{Code, Hello, Message};
 
 pub use io::{Input, JobId, LinkId, Output, Problem, Report};
+pub use spread::SpreadStats;
 pub use ticket::{Ticket, TicketError};
 
 use dial::Dialing;
 use jobs::Job;
 use link::Link;
 use outbox::Outbox;
+use spread::Spreading;
 
 /// How a node behaves towards peers.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +80,7 @@ pub struct Node<D: Disk> {
     invited: BTreeSet<ReplicaId>,
     /// As of when the node knows what the disk took back.
     settled: Receipt,
+    spreading: Spreading,
 }
 
 impl<D: Disk + Clone> Node<D> {
@@ -106,6 +110,7 @@ impl<D: Disk + Clone> Node<D> {
             next_spool: 0,
             invited: BTreeSet::new(),
             settled,
+            spreading: Spreading::default(),
         };
         node.clear_spool();
         node
@@ -268,6 +273,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         self.watch_waiting();
         self.tick_links();
+        self.tick_spreading();
         self.tick_dialing();
     }
 
