@@ -70,6 +70,9 @@ impl Setting {
     /// A hundred replicas, of whose messages one in twenty is lost.
     pub const HUNDRED: Self = Self { seed: 1, replicas: 100, loss_ppm: 50_000, commits: 120 };
 
+    /// Few enough to be played for each planted bug.
+    pub const SMALL: Self = Self { replicas: 24, commits: 60, ..Self::HUNDRED };
+
     fn scenario(&self) -> Scenario {
         let link = LinkOptions {
             delay_us: [5_000, 60_000],

@@ -22,7 +22,7 @@ mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId};
+use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId, WallTime};
 use crate::event::ForkProof;
 use crate::log::{Disk, Position};
 use crate::store::{Receipt, Store};
@@ -195,6 +195,7 @@ impl<D: Disk + Clone> Node<D> {
                 peer: link.peer,
                 link: link.id,
                 in_sync: link.is_in_sync(),
+                since: link.since(),
                 spaces: link.talks.keys().copied().collect(),
             })
             .collect()
@@ -306,6 +307,8 @@ pub struct PeerState {
     pub link: LinkId,
     /// Whether the last session of each space ended in sync and nothing went wrong since.
     pub in_sync: bool,
+    /// Since when that is as it is; at first, since the connection stands.
+    pub since: WallTime,
     /// The spaces that are talked about.
     pub spaces: Vec<SpaceId>,
 }

@@ -93,7 +93,12 @@ impl<D: Disk + Clone> Node<D> {
             nonce = (std::ptr::from_ref(self).addr() as u128).to_le_bytes();
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        let talk = link.talks.entry(space).or_default();
+        let known = link.talks.len();
+        link.talks.entry(space).or_default();
+        if known < link.talks.len() {
+            link.note_in_sync(self.now.wall);
+        }
+        let Some(talk) = link.talks.get_mut(&space) else { return };
         if talk.session.as_ref().is_some_and(|session| !session.is_over()) {
             return;
         }
@@ -459,6 +464,10 @@ impl<D: Disk + Clone> Node<D> {
             if let Some(talk) = self.talk(id, &space) {
                 talk.live.get_or_insert(position);
             }
+        }
+        let now = self.now.wall;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.note_in_sync(now);
         }
         self.job_space_done(id, space, stats, events, result);
     }
