@@ -226,8 +226,12 @@ impl<D: Disk + Clone> Node<D> {
         let mut runs: Vec<Run> = runs.iter().filter(held).copied().collect();
         let Some(talk) = self.talk(id, &space) else { return };
         talk.spread.eager = true;
-        let untold = std::mem::take(&mut talk.spread.to_tell).into_values();
-        runs.extend(untold.map(|tip| Run { after: talk.theirs.get(&tip.log), upto: tip }));
+        // What it would be told of next goes along, as far as there is room.
+        let room = limits::AWAITED_LOGS_MAX.saturating_sub(runs.len() + talk.spread.grafted.len());
+        for _ in 0..room {
+            let Some((log, tip)) = talk.spread.to_tell.pop_first() else { break };
+            runs.push(Run { after: talk.theirs.get(&log), upto: tip });
+        }
         for run in runs {
             let (log, upto) = (run.upto.log, run.upto.seq);
             let asked = crate::store::Run { log, after: run.after, upto };

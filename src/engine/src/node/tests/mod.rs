@@ -4,6 +4,7 @@ mod acks;
 mod damage;
 mod forks;
 mod hostile;
+mod spread;
 mod tickets;
 
 use std::collections::VecDeque;

@@ -405,5 +405,7 @@ fn samples() -> Vec<Message> {
         }),
         Message::AskProofs { space, logs: vec![log(9), log(10)] },
         Message::Proof { space, last: true, bytes: b"proof".to_vec() },
+        Message::Prune { space },
+        Message::Graft { space, runs: vec![Run { after: 3, upto: tip(9, 130) }] },
     ]
 }
