@@ -1,9 +1,10 @@
 //! Whether a batch tries enough: which rare paths it took, and which planted bugs it finds.
 //!
-//! A batch is seeds, commits that spread among many replicas, and crash scenarios. [`marks`] plays it once and asks that every rare path of
-//! the engine was taken; [`mutants`] plays it for each planted bug until something breaks. Each
-//! has a list of what the simulator cannot do, with the reason and with the test that does it in
-//! its place; an entry that is no longer true fails the command as well, so that the lists shrink.
+//! A batch is seeds, commits that spread among many replicas, and crash scenarios. [`marks`] plays
+//! it once and asks that every rare path of the engine was taken; [`mutants`] plays it for each
+//! planted bug until something breaks. Each has a list of what the simulator cannot do, with the
+//! reason and with the test that does it in its place; an entry that is no longer true fails the
+//! command as well, so that the lists shrink.
 //!
 //! It needs the features of the same names. It measures no lines and no branches, and a mark that
 //! was hit says that a path was taken, not that what it did was looked at: that is what the

@@ -111,6 +111,16 @@ pub(crate) struct Heard {
     pub(crate) links: u64,
 }
 
+impl Heard {
+    /// Counts a message of a kind.
+    fn count(&mut self, kind: &str) {
+        let commits = matches!(kind, "Want" | "Chunk" | "Push" | "Proof" | "Graft");
+        self.openings += u64::from(kind == "Open");
+        self.others += u64::from(kind != "Open");
+        self.commits += u64::from(commits);
+    }
+}
+
 /// Which message arrives, from where, and whether it did before.
 #[derive(Debug, Clone, Copy)]
 struct Message {

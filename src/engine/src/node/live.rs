@@ -1,7 +1,8 @@
 //! New commits, pushed to peers as soon as they are durable, or named to them.
 //!
-//! To whom which is the business of [`spread`](super::spread). Each conversation is a position in the log that moves forward: there is no queue to overflow. A
-//! peer that is slow simply lies further behind, and catches up from the log.
+//! To whom which is the business of [`spread`](super::spread). Each conversation is a position in
+//! the log that moves forward: there is no queue to overflow. A peer that is slow simply lies
+//! further behind, and catches up from the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 

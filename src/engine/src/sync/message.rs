@@ -115,7 +115,7 @@ pub enum Message {
         /// The bytes, opaque to this floor; none if there is nothing to send.
         bytes: Vec<u8>,
     },
-    /// What came by [`Message::Push`] was here already: names of new commits are enough from now on.
+    /// What came by [`Message::Push`] was here already: names of new commits are enough now.
     Prune {
         /// The space.
         space: SpaceId,
