@@ -52,7 +52,8 @@ fn nodes_push_what_is_written_both_ways() {
     until("both say that they are in sync", || {
         ["a", "b"].iter().all(|name| {
             let peers = home.json(name, &["peers"]);
-            peers["peers"][0]["in_sync"] == true && peers["peers"][0]["connected"] == true
+            let peer = &peers["peers"][0];
+            peer["in_sync"] == true && peer["connected"] == true && peer["since"].is_string()
         })
     });
     assert_eq!(home.hashes("a"), home.hashes("b"));

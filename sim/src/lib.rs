@@ -21,6 +21,7 @@ pub mod oracle;
 pub mod running;
 pub mod scenario;
 pub mod shrink;
+pub mod spread;
 pub mod trace;
 pub mod world;
 

@@ -35,11 +35,14 @@ pub(crate) struct Peer {
     address: Option<String>,
     connected: bool,
     in_sync: Option<bool>,
+    #[serde(default)]
+    since: Option<String>,
     rtt_ms: Option<f64>,
 }
 
 /// The columns of [`peer_row`].
-pub(crate) const PEER_COLUMNS: [&str; 5] = ["peer", "address", "connected", "in sync", "rtt"];
+pub(crate) const PEER_COLUMNS: [&str; 6] =
+    ["peer", "address", "connected", "in sync", "since", "rtt"];
 
 /// One line of a table of peers.
 pub(crate) fn peer_row(peer: &Peer) -> Vec<String> {
@@ -49,6 +52,7 @@ pub(crate) fn peer_row(peer: &Peer) -> Vec<String> {
         peer.address.clone().unwrap_or_default(),
         yes(peer.connected),
         peer.in_sync.map(yes).unwrap_or_default(),
+        peer.since.clone().unwrap_or_default(),
         peer.rtt_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
     ]
 }

@@ -42,8 +42,15 @@ const GAUGES: [(&str, &str, &str); 12] = [
 ];
 
 /// The same, of what only grows.
-const COUNTERS: [(&str, &str, &str); 1] =
-    [("connections_refused", "connections_refused", "Connections that found no place")];
+const COUNTERS: [(&str, &str, &str); 7] = [
+    ("connections_refused", "connections_refused", "Connections that found no place"),
+    ("spread.pushes", "spread_pushes", "Chunks of new commits that peers pushed"),
+    ("spread.duplicates", "spread_duplicates", "Of those, the ones that brought nothing new"),
+    ("spread.prunes", "spread_prunes", "Peers that were told that names of commits are enough"),
+    ("spread.grafts", "spread_grafts", "Peers that were asked for what they had named"),
+    ("spread.told", "spread_told", "Messages to peers that name what is held"),
+    ("spread.stalls", "spread_stalls", "Peers that nothing is pushed to since they lag"),
+];
 
 /// What is counted of requests.
 #[derive(Debug, Clone, Default)]

@@ -96,6 +96,8 @@ pub struct PeerStatus {
     pub connected: bool,
     /// Whether the last comparison of each space ended equal.
     pub in_sync: bool,
+    /// Since when that is as it is; none while it is not connected.
+    pub since: Option<WallTime>,
     /// How long an answer takes, in milliseconds.
     pub rtt_ms: Option<f64>,
     /// The spaces that it is admitted to.
@@ -371,6 +373,7 @@ impl Replica {
                 address: peer.addresses.first().cloned(),
                 connected: false,
                 in_sync: false,
+                since: None,
                 rtt_ms: None,
                 spaces: peer.admitted,
             });
@@ -382,13 +385,14 @@ impl Replica {
                     address: None,
                     connected: false,
                     in_sync: false,
+                    since: None,
                     rtt_ms: None,
                     spaces: link.spaces.clone(),
                 });
             }
             if let Some(peer) = peers.iter_mut().find(|peer| peer.replica == link.peer) {
                 peer.connected = true;
-                peer.in_sync = link.in_sync;
+                (peer.in_sync, peer.since) = (link.in_sync, Some(link.since));
                 let rtt = endpoint.and_then(|e| e.rtt(super::quic::LinkId(link.link.0)));
                 peer.rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
             }
@@ -415,6 +419,15 @@ impl Replica {
             let state = locked(&self.shared.state);
             let mut stats = state.node.store_ref().stats();
             stats.push(("outbox", state.node.outbox_len() as u64));
+            let spread = state.node.spreading();
+            stats.extend([
+                ("spread.pushes", spread.pushes),
+                ("spread.duplicates", spread.duplicates),
+                ("spread.prunes", spread.prunes),
+                ("spread.grafts", spread.grafts),
+                ("spread.told", spread.told),
+                ("spread.stalls", spread.stalls),
+            ]);
             stats
         };
         if let Some(net) = locked(&self.shared.net).as_ref() {

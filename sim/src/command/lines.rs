@@ -3,7 +3,9 @@
 use std::fmt::{Error, Write};
 
 use super::Sums;
+use crate::check::Broken;
 use crate::crashes::ScenarioReport;
+use crate::spread::{Figures, Setting};
 use crate::trace::json::{list, string};
 use crate::{Outcome, Scenario};
 
@@ -61,6 +63,29 @@ pub(super) fn crashes(report: &ScenarioReport) -> Result<String, Error> {
     write!(out, ",\"nested\":{nested},\"recoveries\":{recoveries}")?;
     write!(out, ",\"meetings\":{},\"failed\":", report.meetings)?;
     list(&mut out, &report.failures, |out, failure| string(out, &failure.to_string()))?;
+    out.push_str("}\n");
+    Ok(out)
+}
+
+/// How commits spread: figures, and what does not hold of them.
+pub(super) fn spread(
+    setting: &Setting,
+    figures: Option<&Figures>,
+    broken: Option<&Broken>,
+) -> Result<String, Error> {
+    let Setting { seed, replicas, loss_ppm, commits } = setting;
+    let mut out = format!("{{\"seed\":{seed},\"replicas\":{replicas},\"loss_ppm\":{loss_ppm}");
+    write!(out, ",\"commits\":{commits}")?;
+    if let Some(figures) = figures {
+        write!(out, ",\"copies_milli\":{}", figures.copies_milli())?;
+        write!(out, ",\"hops_milli\":{}", figures.hops_milli())?;
+        write!(out, ",\"hops_max\":{},\"last_ms\":{}", figures.hops_max, figures.last_ms)?;
+    }
+    out.push_str(",\"failed\":");
+    match broken {
+        None => out.push_str("null"),
+        Some(broken) => string(&mut out, &broken.to_string())?,
+    }
     out.push_str("}\n");
     Ok(out)
 }

@@ -14,10 +14,11 @@ use std::{fs, io};
 
 use kdelta_engine::base::{mark, mutant};
 
+use crate::check::Broken;
 use crate::coverage::{self, marks, mutants};
 use crate::scenario::{NODES_MAX, Scenario, ScenarioError};
 use crate::trace::{Keep, html, json, text};
-use crate::{Outcome, crashes, run, run_traced, shrink};
+use crate::{Outcome, crashes, run, run_traced, shrink, spread};
 
 pub use words::{USAGE, parse, seeds};
 
@@ -57,6 +58,8 @@ pub enum Verb {
     Show(Source),
     /// Cuts the power at every change of the disk: in the named crash scenarios, or in all.
     Crashes(Vec<String>),
+    /// Says how new commits spread.
+    Spread(spread::Setting),
     /// Names the rare paths that a batch misses.
     Coverage(coverage::Batch),
     /// Names the planted bugs that a batch finds, and those that it does not.
@@ -180,6 +183,7 @@ pub fn carry_out(command: &Command, front: &mut dyn Front) -> Result<bool, Comma
         Verb::Shrink { what, out } => desk.shrink(&what.scenario()?, out.as_deref()),
         Verb::Show(what) => desk.show(&what.scenario()?),
         Verb::Crashes(names) => desk.crashes(names),
+        Verb::Spread(setting) => desk.spread(setting),
         Verb::Coverage(batch) => marks::play(batch, desk.front),
         Verb::Mutants(batch) => mutants::play(batch, desk.front),
         Verb::List => desk.list(),
@@ -398,6 +402,25 @@ impl Desk<'_> {
             self.print(&said)?;
         }
         Ok(reports.iter().all(|report| report.failures.is_empty()))
+    }
+
+    fn spread(&mut self, setting: &spread::Setting) -> Result<bool, CommandError> {
+        let measured = spread::measure(setting);
+        let broken = match &measured {
+            Ok(figures) => figures.check().err(),
+            Err(broken) => Some(broken.clone()),
+        };
+        if self.json {
+            self.print(&lines::spread(setting, measured.as_ref().ok(), broken.as_ref())?)?;
+            return Ok(broken.is_none());
+        }
+        if let Ok(figures) = &measured {
+            self.print(&format!("{figures}\n"))?;
+        }
+        if let Some(Broken { invariant, seen }) = &broken {
+            self.print(&format!("broken: {invariant}: {seen}\n"))?;
+        }
+        Ok(broken.is_none())
     }
 
     fn list(&mut self) -> Result<bool, CommandError> {

@@ -44,6 +44,8 @@ fn what_is_wrong_is_said() {
         ("run --seed 1 --seeds 1..2", "not both"),
         ("run --nodes 900", "1 to 20"),
         ("run --seed", "needs a value"),
+        ("spread --nodes 1", "2 to 250"),
+        ("spread --loss some", "no number"),
         ("replay ./nowhere/at/all", "nowhere/at/all"),
         ("replay ./nowhere --nodes 3", "goes with a seed"),
         ("run --seed 1 --mutant no-such-one", "planted bugs"),
@@ -71,6 +73,15 @@ fn a_seed_that_holds_is_shown_played_and_replayed() {
     }
     let (held, out) = say("shrink 3");
     assert!(held.unwrap() && out.contains("does not fail"), "{out}");
+}
+
+#[test]
+fn figures_of_spreading_are_told_for_people_and_programs() {
+    let (held, out) = say("spread --nodes 9 --commits 10 --loss 0");
+    assert!(held.unwrap() && out.starts_with("9 replicas, "), "{out}");
+    let (held, out) = say("spread --nodes 9 --commits 10 --json");
+    assert!(held.unwrap() && out.contains(",\"copies_milli\":1"), "{out}");
+    assert!(out.starts_with("{\"seed\":1,\"replicas\":9,") && out.ends_with(":null}\n"), "{out}");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use super::{Batch, Command, CommandError, Source, Verb};
 use crate::coverage::{self, marks, mutants};
+use crate::scenario::SEATS_MAX;
+use crate::spread::Setting;
 
 /// What the words are.
 pub const USAGE: &str = "\
@@ -18,6 +20,8 @@ usage: kdelta-sim run [--seed N | --seeds A..B] [--nodes N] [--scenario FILE]
                                    print the scenario of a seed
        kdelta-sim crashes [NAME...]
                                    cut the power at every change of the disk, scenario by scenario
+       kdelta-sim spread [--seed N] [--nodes N] [--loss PPM] [--commits N]
+                                   how new commits spread among many replicas: copies and hops
        kdelta-sim coverage [--seeds A..B] [--every N]
                                    the rare paths that a batch misses (feature `marks`)
        kdelta-sim mutants [NAME...] [--seeds A..B] [--every N] [--brief]
@@ -85,6 +89,7 @@ impl<'a> Given<'a> {
             ["crashes", ref names @ ..] => {
                 Ok(Verb::Crashes(names.iter().map(|name| (*name).to_owned()).collect()))
             }
+            ["spread"] => self.spread().map(Verb::Spread),
             ["coverage"] => self.plays(&marks::PLAIN, &[]).map(Verb::Coverage),
             ["mutants", ref names @ ..] => {
                 let names = names.to_vec();
@@ -108,6 +113,20 @@ impl<'a> Given<'a> {
         };
         let nodes = self.nodes()?;
         Ok(Batch { seeds, nodes, file: self.take("scenario").map(Into::into) })
+    }
+
+    fn spread(&mut self) -> Result<Setting, CommandError> {
+        let plain = Setting::HUNDRED;
+        let setting = Setting {
+            seed: self.take("seed").map_or(Ok(plain.seed), number)?,
+            replicas: self.nodes()?.unwrap_or(plain.replicas),
+            loss_ppm: self.take("loss").map_or(Ok(plain.loss_ppm), number)?,
+            commits: self.take("commits").map_or(Ok(plain.commits), number)?,
+        };
+        match (2..=SEATS_MAX).contains(&setting.replicas) {
+            true => Ok(setting),
+            false => usage(format!("commits spread among 2 to {SEATS_MAX} replicas")),
+        }
     }
 
     fn plays(

@@ -1,9 +1,10 @@
 //! Whether a batch tries enough: which rare paths it took, and which planted bugs it finds.
 //!
-//! A batch is seeds and crash scenarios. [`marks`] plays it once and asks that every rare path of
-//! the engine was taken; [`mutants`] plays it for each planted bug until something breaks. Each
-//! has a list of what the simulator cannot do, with the reason and with the test that does it in
-//! its place; an entry that is no longer true fails the command as well, so that the lists shrink.
+//! A batch is seeds, commits that spread among many replicas, and crash scenarios. [`marks`] plays
+//! it once and asks that every rare path of the engine was taken; [`mutants`] plays it for each
+//! planted bug until something breaks. Each has a list of what the simulator cannot do, with the
+//! reason and with the test that does it in its place; an entry that is no longer true fails the
+//! command as well, so that the lists shrink.
 //!
 //! It needs the features of the same names. It measures no lines and no branches, and a mark that
 //! was hit says that a path was taken, not that what it did was looked at: that is what the
@@ -19,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::command::{CommandError, Front};
 use crate::crashes::{self, Limits};
+use crate::spread::{self, Setting};
 use crate::trace::Keep;
 use crate::{Scenario, World, run};
 
@@ -48,14 +50,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Returns what is played, in order: some seeds, then the crashes, which are dear, then the
-    /// other seeds.
+    /// Returns what is played, in order: some seeds, then how commits spread and the crashes, which
+    /// are dear, then the other seeds.
     fn plays(&self) -> Vec<Play> {
         let first = self.first_seeds().end;
         let cuts = if self.every == 0 { Vec::new() } else { crashes::names() };
         let cuts = cuts.into_iter().map(|name| Play::Cuts(name, self.every));
         let seeds = |range: Range<u64>| range.map(Play::Seed);
-        seeds(self.first_seeds()).chain(cuts).chain(seeds(first..self.seeds.end)).collect()
+        let spread = [Play::Spread].into_iter();
+        seeds(self.first_seeds())
+            .chain(spread)
+            .chain(cuts)
+            .chain(seeds(first..self.seeds.end))
+            .collect()
     }
 
     fn first_seeds(&self) -> Range<u64> {
@@ -69,6 +76,8 @@ impl Batch {
 enum Play {
     /// The scenario of a seed.
     Seed(u64),
+    /// How commits spread among some replicas.
+    Spread,
     /// A crash scenario, cut at one of so many boundaries.
     Cuts(&'static str, u64),
 }
@@ -77,6 +86,7 @@ impl fmt::Display for Play {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Seed(seed) => write!(f, "seed {seed}"),
+            Self::Spread => f.write_str("spread"),
             Self::Cuts(name, _) => write!(f, "crashes {name}"),
         }
     }
@@ -87,6 +97,11 @@ impl Play {
     fn broken(self) -> Option<String> {
         let played = catch_unwind(AssertUnwindSafe(|| match self {
             Self::Seed(seed) => of_a_seed(seed),
+            Self::Spread => {
+                let figures = spread::measure(&Setting::SMALL);
+                let broken = figures.and_then(|figures| figures.check()).err();
+                broken.map(|broken| broken.to_string())
+            }
             Self::Cuts(name, every) => {
                 let limits = Limits { every, depth: DEPTH, ..Limits::default() };
                 let reports = crashes::run(Some(&[name]), &limits);
@@ -149,7 +164,7 @@ mod tests {
     #[test]
     fn a_batch_plays_each_seed_and_each_crash_scenario_once() {
         let plays = PLAIN.plays();
-        assert_eq!(plays.len(), 60 + crashes::names().len());
+        assert_eq!(plays.len(), 60 + 1 + crashes::names().len());
         for seed in 0..60 {
             assert!(plays.contains(&Play::Seed(seed)));
         }

@@ -92,6 +92,8 @@ pub enum Topology {
     Line,
     /// Everybody that of seat 0.
     Star,
+    /// Each those of the seats after it at distances that are powers of two.
+    Web,
 }
 
 /// What happens in a step. Seats that are empty then, or asleep, make it void.

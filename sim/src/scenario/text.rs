@@ -172,8 +172,13 @@ enum Slot<'a> {
 }
 
 impl Topology {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Mesh, "mesh"), (Self::Ring, "ring"), (Self::Line, "line"), (Self::Star, "star")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Mesh, "mesh"),
+        (Self::Ring, "ring"),
+        (Self::Line, "line"),
+        (Self::Star, "star"),
+        (Self::Web, "web"),
+    ];
 
     fn name(self) -> &'static str {
         Self::ALL.iter().find(|(one, _)| *one == self).map_or("mesh", |(_, name)| name)

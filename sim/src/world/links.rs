@@ -224,9 +224,7 @@ impl World {
         let number = self.numbers;
         let (kind, content) = (frame_name(&bytes), trace::hash(&bytes));
         if let Some(heard) = &mut self.heard {
-            heard.openings += u64::from(kind == "Open");
-            heard.others += u64::from(kind != "Open");
-            heard.commits += u64::from(matches!(kind, "Want" | "Chunk" | "Push" | "Proof"));
+            heard.count(kind);
         }
         let honest = self.seats.get(from).is_some_and(|seat| seat.enemy.is_none());
         if let Some(Message::Open(open)) = message_of(&bytes, kind == "Open" && honest)

@@ -31,6 +31,7 @@ use crate::check::facts::Facts;
 use crate::disk::SimDisk;
 use crate::draw::Draws;
 use crate::scenario::{Options, Scenario, Step};
+use crate::spread::{Followed, commits_in};
 use crate::trace::{Keep, Trace, What};
 
 use guests::{Guests, News};
@@ -64,6 +65,8 @@ pub struct World {
     mangles: bool,
     /// What is sent, while somebody listens.
     heard: Option<Heard>,
+    /// How commits spread, while somebody follows that.
+    pub(crate) followed: Option<Followed>,
     guests: Guests,
     tickets: Vec<Given>,
 }
@@ -106,6 +109,16 @@ pub(crate) struct Heard {
     pub(crate) commits: u64,
     /// How many connections there are.
     pub(crate) links: u64,
+}
+
+impl Heard {
+    /// Counts a message of a kind.
+    fn count(&mut self, kind: &str) {
+        let commits = matches!(kind, "Want" | "Chunk" | "Push" | "Proof" | "Graft");
+        self.openings += u64::from(kind == "Open");
+        self.others += u64::from(kind != "Open");
+        self.commits += u64::from(commits);
+    }
 }
 
 /// Which message arrives, from where, and whether it did before.
@@ -157,6 +170,7 @@ impl World {
             numbers: 0,
             healed: false,
             heard: None,
+            followed: None,
             mangles: scenario.options.link.mangle_ppm > 0,
             guests: Guests::default(),
             tickets: Vec::new(),
@@ -268,11 +282,15 @@ impl World {
                 self.note(Some(seat), arrived);
                 let hostile = self.seats.get(from).is_some_and(|from| from.enemy.is_some());
                 let follows = (hostile && !self.mangles).then(|| bytes.clone());
+                let commits = self.followed.as_ref().and_then(|_| commits_in(&bytes));
                 self.input(seat, Input::Received { link, bytes });
                 if let Some(bytes) = follows {
                     self.check_frames(seat, link, side, &bytes);
                 }
                 self.look(seat);
+                if let Some(commits) = commits {
+                    self.follow_message(seat, from, commits);
+                }
             }
             Event::Closed { link, side } => {
                 if let Some((seat, peer)) = self.links.close_side(link, side) {
@@ -397,9 +415,14 @@ impl World {
         self.heard = Some(Heard::default());
     }
 
+    /// Returns how many connections there are.
+    pub(crate) fn link_count_of_all(&self) -> u64 {
+        self.links.count() as u64
+    }
+
     /// Returns what was sent since somebody listens.
     pub(crate) fn heard(&mut self) -> Heard {
-        let links = self.links.count() as u64;
+        let links = self.link_count_of_all();
         Heard { links, ..self.heard.take().unwrap_or_default() }
     }
 

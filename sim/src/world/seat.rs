@@ -286,6 +286,11 @@ impl World {
             Topology::Ring => other == (at + 1) % self.options.replicas,
             Topology::Line => other == at + 1,
             Topology::Star => other == 0,
+            Topology::Web => {
+                let replicas = self.options.replicas;
+                let distance = (other + replicas - at) % replicas;
+                distance.is_power_of_two() && distance <= replicas / 2
+            }
         };
         let others = (0..count).filter(|other| *other != at && knows(*other));
         let others = others.filter_map(|other| Some((self.seats.get(other)?, address_of(other))));

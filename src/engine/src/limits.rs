@@ -101,6 +101,13 @@ pub const WANTS_PER_SESSION_MAX: u32 = 1024;
 pub const MISSING_RANGES_MAX: usize = 1024;
 /// Most tips in one acknowledgement.
 pub const ACKED_TIPS_MAX: usize = 1024;
+/// Most peers of a space that new commits are pushed to unless they ask for it: enough to reach
+/// many in few hops, few enough that a large commit is not sent to everybody at once.
+pub const EAGER_PEERS_MAX: usize = 6;
+/// Most peers that are told of new commits at once; of more the others come soon after.
+pub const TOLD_AT_ONCE_MAX: usize = 12;
+/// Most logs of which one peer named commits that are waited for; beyond that a session finds them.
+pub const AWAITED_LOGS_MAX: usize = 1024;
 /// Most searches for a fork point that one session begins; more forks are reported only.
 pub const FORK_SEARCHES_MAX: usize = 64;
 /// Most questions of one search for a fork point: seqs have 64 bits, and the first is a check.
@@ -136,6 +143,7 @@ const _: () = assert!(
         && FORK_PROOF_BYTES_MAX < CONTROL_FRAME_BYTES_MAX
 );
 const _: () = assert!(RUNS_PER_MESSAGE_MAX * 92 + 64 < CONTROL_FRAME_BYTES_MAX);
+const _: () = assert!(AWAITED_LOGS_MAX <= RUNS_PER_MESSAGE_MAX);
 const _: () = assert!(ACKED_TIPS_MAX * 82 + 64 < CONTROL_FRAME_BYTES_MAX);
 const _: () = assert!(COMMIT_EVENTS_MAX <= u16::MAX as usize);
 const _: () = assert!(META_BYTES_MAX > TAG_BYTES_MAX + REQUEST_ID_BYTES_MAX);

@@ -216,6 +216,7 @@ fn peer(peer: &PeerStatus) -> Value {
         "address": peer.address,
         "connected": peer.connected,
         "in_sync": peer.in_sync,
+        "since": peer.since.map(super::point::wall_text),
         "rtt_ms": peer.rtt_ms,
         "spaces": peer.spaces.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
@@ -273,7 +274,7 @@ pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
             let known = peers.iter().find(|peer| peer.replica == replica).map(peer);
             Ok(known.unwrap_or_else(|| {
                 value!({"replica": replica.to_string(), "address": address, "connected": false,
-                    "in_sync": null, "rtt_ms": null, "spaces": [space.to_string()]})
+                    "in_sync": null, "since": null, "rtt_ms": null, "spaces": [space.to_string()]})
             }))
         })
         .await?;

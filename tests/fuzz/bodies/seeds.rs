@@ -126,7 +126,7 @@ fn frames() -> Vec<Seed> {
     }
     seeds.push(("stream".to_owned(), all));
     // A frame of an optional type that nobody knows, and one that must be understood.
-    seeds.extend(named([("skipped", vec![33, 3, 1, 2, 3, 22, 1, 9]), ("unknown", vec![34, 0])]));
+    seeds.extend(named([("skipped", vec![33, 3, 1, 2, 3, 22, 1, 9]), ("unknown", vec![36, 0])]));
     seeds
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::talk::Talk;
 use super::{LinkId, Node, Output, Problem};
-use crate::base::{Instant, Now, ReplicaId, SpaceId};
+use crate::base::{Instant, Now, ReplicaId, SpaceId, WallTime};
 use crate::log::Disk;
 use crate::sync::{
     Agreed, Code, Decoder, Message, PeerText, ReceiveCredit, SendCredit, admission_proof,
@@ -27,12 +27,27 @@ pub(crate) struct Link {
     /// Spaces for which a ticket was shown that admits nobody.
     refused: BTreeSet<SpaceId>,
     next_check: Instant,
+    /// Whether it was in sync when that was looked at last, and since when.
+    in_sync: (bool, WallTime),
 }
 
 impl Link {
     /// Tells whether everything that both sides held lately is on both sides.
     pub(crate) fn is_in_sync(&self) -> bool {
         self.talks.values().any(|talk| talk.in_sync) && self.talks.values().all(|t| t.in_sync)
+    }
+
+    /// Returns since when that has been so.
+    pub(crate) fn since(&self) -> WallTime {
+        self.in_sync.1
+    }
+
+    /// Takes note of whether it is so now.
+    pub(super) fn note_in_sync(&mut self, now: WallTime) {
+        let is = self.is_in_sync();
+        if self.in_sync.0 != is {
+            self.in_sync = (is, now);
+        }
     }
 }
 
@@ -51,6 +66,7 @@ impl<D: Disk + Clone> Node<D> {
             admitted: false,
             refused: BTreeSet::new(),
             next_check: self.now.mono.plus(CHECK_EVERY),
+            in_sync: (false, self.now.wall),
         };
         self.links.insert(id, link);
         self.dialing_done(peer);

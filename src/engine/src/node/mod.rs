@@ -14,6 +14,7 @@ mod live;
 mod outbox;
 mod pace;
 mod spool;
+mod spread;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -21,19 +22,21 @@ mod ticket;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId};
+use crate::base::{Instant, Now, ReplicaId, Rng, SpaceId, WallTime};
 use crate::event::ForkProof;
 use crate::log::{Disk, Position};
 use crate::store::{Receipt, Store};
 use crate::sync::{Code, Hello, Message};
 
 pub use io::{Input, JobId, LinkId, Output, Problem, Report};
+pub use spread::SpreadStats;
 pub use ticket::{Ticket, TicketError};
 
 use dial::Dialing;
 use jobs::Job;
 use link::Link;
 use outbox::Outbox;
+use spread::Spreading;
 
 /// How a node behaves towards peers.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +82,7 @@ pub struct Node<D: Disk> {
     invited: BTreeSet<ReplicaId>,
     /// As of when the node knows what the disk took back.
     settled: Receipt,
+    spreading: Spreading,
 }
 
 impl<D: Disk + Clone> Node<D> {
@@ -109,6 +113,7 @@ impl<D: Disk + Clone> Node<D> {
             next_spool: 0,
             invited: BTreeSet::new(),
             settled,
+            spreading: Spreading::default(),
         };
         node.clear_spool();
         node
@@ -194,6 +199,7 @@ impl<D: Disk + Clone> Node<D> {
                 peer: link.peer,
                 link: link.id,
                 in_sync: link.is_in_sync(),
+                since: link.since(),
                 spaces: link.talks.keys().copied().collect(),
             })
             .collect()
@@ -277,6 +283,7 @@ impl<D: Disk + Clone> Node<D> {
         }
         self.watch_waiting();
         self.tick_links();
+        self.tick_spreading();
         self.tick_dialing();
     }
 
@@ -309,6 +316,8 @@ pub struct PeerState {
     pub link: LinkId,
     /// Whether the last session of each space ended in sync and nothing went wrong since.
     pub in_sync: bool,
+    /// Since when that is as it is; at first, since the connection stands.
+    pub since: WallTime,
     /// The spaces that are talked about.
     pub spaces: Vec<SpaceId>,
 }

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use super::forks::ForkTalk;
 use super::pace::Pace;
 use super::spool::Stream;
+use super::spread::Spread;
 use super::{LinkId, Node, Problem};
 use crate::base::{CommitId, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
-use crate::store::{InsertError, ReadError, Run, Serving};
+use crate::store::{InsertError, Inserted, ReadError, Run, Serving};
 use crate::sync::{
     Code, Message, Missing, Piece, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
 };
@@ -34,6 +35,7 @@ pub(crate) struct Talk {
     /// From where in the log new commits are pushed; none before the first session is through.
     pub(crate) live: Option<Position>,
     pub(crate) pushing: Option<Serving>,
+    pub(super) spread: Spread,
     pub(crate) reassembly: Reassembly,
     pub(crate) in_sync: bool,
     pub(super) pace: Pace,
@@ -91,7 +93,12 @@ impl<D: Disk + Clone> Node<D> {
             nonce = (std::ptr::from_ref(self).addr() as u128).to_le_bytes();
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        let talk = link.talks.entry(space).or_default();
+        let known = link.talks.len();
+        link.talks.entry(space).or_default();
+        if known < link.talks.len() {
+            link.note_in_sync(self.now.wall);
+        }
+        let Some(talk) = link.talks.get_mut(&space) else { return };
         if talk.session.as_ref().is_some_and(|session| !session.is_over()) {
             return;
         }
@@ -130,14 +137,9 @@ impl<D: Disk + Clone> Node<D> {
             Message::Push { more, bytes, .. } => self.pushed(id, space, more, bytes),
             Message::AskProofs { logs, .. } => self.proofs_asked(id, space, &logs),
             Message::Proof { last, bytes, .. } => self.proof_received(id, space, last, &bytes),
-            Message::Acked { tips, .. } => {
-                if let Some(talk) = self.talk(id, &space) {
-                    for tip in &tips {
-                        talk.theirs.advance(tip.log, tip.seq);
-                        talk.acked.advance(tip.log, tip.seq);
-                    }
-                }
-            }
+            Message::Acked { tips, .. } => self.heard(id, space, &tips),
+            Message::Prune { .. } => self.pruned(id, space),
+            Message::Graft { runs, .. } => self.grafted(id, space, &runs),
             message => self.session_message(id, space, message),
         }
     }
@@ -244,7 +246,8 @@ impl<D: Disk + Clone> Node<D> {
         }
         match self.spool((id, space, Stream::Asked), piece) {
             Ok(Some(chunk)) => {
-                let mut tips = self.deliver(id, space, &chunk).unwrap_or_default();
+                let inserted = self.deliver(id, space, &chunk);
+                let mut tips = inserted.map(|inserted| inserted.tips).unwrap_or_default();
                 // What waits may be anything.
                 tips.retain(|tip| self.store.id_at(&space, &tip.log, tip.seq) == Some(tip.id));
                 if let Some(talk) = self.talk(id, &space) {
@@ -287,8 +290,8 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Applies a chunk; returns how far its logs are held now if it was taken whole.
-    pub(super) fn deliver(&mut self, id: LinkId, space: SpaceId, bytes: &[u8]) -> Option<Vec<Tip>> {
+    /// Applies a chunk; returns what came of it if it was taken whole.
+    pub(super) fn deliver(&mut self, id: LinkId, space: SpaceId, bytes: &[u8]) -> Option<Inserted> {
         let result = self.store.insert_chunk(self.now, bytes);
         match result {
             Ok(inserted) => {
@@ -300,7 +303,7 @@ impl<D: Disk + Clone> Node<D> {
                 }
                 self.watch_waiting();
                 self.report_durable(&space);
-                Some(inserted.tips)
+                Some(inserted)
             }
             Err(InsertError::Gap { .. } | InsertError::WaitingRoom | InsertError::Early { .. }) => {
                 // What came before the culprit stays applied.
@@ -456,7 +459,15 @@ impl<D: Disk + Clone> Node<D> {
         {
             talk.theirs.join(&version);
             talk.acked.join(&version);
-            talk.live.get_or_insert(position);
+            talk.spread.both_hold(&version);
+            self.choose_eager(id, space);
+            if let Some(talk) = self.talk(id, &space) {
+                talk.live.get_or_insert(position);
+            }
+        }
+        let now = self.now.wall;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.note_in_sync(now);
         }
         self.job_space_done(id, space, stats, events, result);
     }

@@ -115,6 +115,19 @@ pub enum Message {
         /// The bytes, opaque to this floor; none if there is nothing to send.
         bytes: Vec<u8>,
     },
+    /// What came by [`Message::Push`] was here already: names of new commits are enough now.
+    Prune {
+        /// The space.
+        space: SpaceId,
+    },
+    /// Asks for commits that were named and have not come from elsewhere, and for pushes from now
+    /// on. Belongs to no session: what is held of the runs comes by [`Message::Push`].
+    Graft {
+        /// The space.
+        space: SpaceId,
+        /// As in [`Message::Want`], and not empty.
+        runs: Vec<Run>,
+    },
     /// Allows the other side to send that many more bytes of commits, over all spaces.
     Grant {
         /// The bytes, at least 1.
@@ -154,6 +167,8 @@ impl Message {
             | Self::IdAt { space, .. }
             | Self::AskProofs { space, .. }
             | Self::Proof { space, .. }
+            | Self::Prune { space }
+            | Self::Graft { space, .. }
             | Self::Refuse { space, .. } => Some(*space),
             Self::Hello(_) | Self::Grant { .. } | Self::Close { .. } => None,
         }

@@ -25,8 +25,10 @@ pub(super) mod kind {
     pub(crate) const CLOSE: u64 = 26;
     pub(crate) const ASK_PROOFS: u64 = 28;
     pub(crate) const PROOF: u64 = 30;
+    pub(crate) const PRUNE: u64 = 32;
+    pub(crate) const GRAFT: u64 = 34;
     /// The greatest even type of this version.
-    pub(crate) const LAST: u64 = PROOF;
+    pub(crate) const LAST: u64 = GRAFT;
 }
 
 /// What stands before the commits in a frame that carries some: the space and a flag byte.
@@ -37,9 +39,13 @@ pub(super) const COMMITS_HEAD_BYTES: usize = 32 + 1;
 pub(super) fn body_bytes_max(frame_kind: u64) -> Option<usize> {
     match frame_kind {
         kind::CHUNK | kind::PUSH => Some(COMMITS_HEAD_BYTES + limits::CHUNK_BYTES_MAX),
-        kind::OPEN | kind::RANGES | kind::WANT | kind::ACKED | kind::ASK_PROOFS | kind::PROOF => {
-            Some(limits::CONTROL_FRAME_BYTES_MAX)
-        }
+        kind::OPEN
+        | kind::RANGES
+        | kind::WANT
+        | kind::ACKED
+        | kind::ASK_PROOFS
+        | kind::PROOF
+        | kind::GRAFT => Some(limits::CONTROL_FRAME_BYTES_MAX),
         known if known <= kind::LAST && known % 2 == 0 => Some(512),
         unknown if unknown % 2 == 1 => Some(limits::CONTROL_FRAME_BYTES_MAX),
         _ => None,
@@ -65,6 +71,8 @@ pub(super) fn kind_of(message: &Message) -> u64 {
         Message::Close { .. } => kind::CLOSE,
         Message::AskProofs { .. } => kind::ASK_PROOFS,
         Message::Proof { .. } => kind::PROOF,
+        Message::Prune { .. } => kind::PRUNE,
+        Message::Graft { .. } => kind::GRAFT,
     }
 }
 
@@ -87,6 +95,8 @@ pub(super) fn name_of(kind: u64) -> &'static str {
         kind::CLOSE => "Close",
         kind::ASK_PROOFS => "AskProofs",
         kind::PROOF => "Proof",
+        kind::PRUNE => "Prune",
+        kind::GRAFT => "Graft",
         _ => "unknown",
     }
 }
@@ -107,12 +117,10 @@ pub(super) fn put_body(out: &mut Vec<u8>, message: &Message) {
         }
         Message::Want { last, runs, .. } => {
             out.put_u8((*last).into());
-            out.put_len(runs.len());
-            for run in runs {
-                out.put_varint(run.after);
-                run.upto.encode(out);
-            }
+            put_runs(out, runs);
         }
+        Message::Prune { .. } => {}
+        Message::Graft { runs, .. } => put_runs(out, runs),
         Message::Chunk { last_of_want, more, bytes, .. } => {
             out.put_u8(u8::from(*last_of_want) | u8::from(*more) << 1);
             out.put(bytes);
@@ -178,6 +186,8 @@ pub(super) fn read_body(frame_kind: u64, body: &[u8]) -> Result<Message, CodecEr
         kind::CLOSE => Message::Close { code: code(r)?, text: text(r)? },
         kind::ASK_PROOFS => read_ask_proofs(r)?,
         kind::PROOF => read_proof(r)?,
+        kind::PRUNE => Message::Prune { space: space(r)? },
+        kind::GRAFT => read_graft(r)?,
         _ => return Err(CodecError::Unknown("frame type")),
     };
     reader.finish()?;
@@ -389,6 +399,14 @@ fn read_item(r: &mut Reader<'_>) -> Result<RangeItem, CodecError> {
     Ok(RangeItem { upto, body })
 }
 
+fn put_runs(out: &mut Vec<u8>, runs: &[Run]) {
+    out.put_len(runs.len());
+    for run in runs {
+        out.put_varint(run.after);
+        run.upto.encode(out);
+    }
+}
+
 fn read_runs(r: &mut Reader<'_>) -> Result<Vec<Run>, CodecError> {
     let count = r.count(limits::RUNS_PER_MESSAGE_MAX, 74, "runs")?;
     let mut runs: Vec<Run> = Vec::with_capacity(count);
@@ -400,6 +418,14 @@ fn read_runs(r: &mut Reader<'_>) -> Result<Vec<Run>, CodecError> {
         runs.push(run);
     }
     Ok(runs)
+}
+
+fn read_graft(r: &mut Reader<'_>) -> Result<Message, CodecError> {
+    let (space, runs) = (space(r)?, read_runs(r)?);
+    if runs.is_empty() {
+        return Err(CodecError::NotCanonical("graft of nothing"));
+    }
+    Ok(Message::Graft { space, runs })
 }
 
 /// Tells whether `run` may stand after `last` in a request.

@@ -157,6 +157,59 @@ pub(crate) fn news_reach_all_who_are_connected() -> bool {
     world.shows(1, "key") && world.shows(2, "key")
 }
 
+/// Node 0 writes, and what node 1 passes on of it comes to node 2 later than from node 0.
+fn write_around(world: &mut World, key: &str) {
+    let op = Op::Put(json("1"));
+    let ops = vec![KeyOp { key: Key::new(key).unwrap(), op, retype: false, expect: None }];
+    let write = Write { space: world.space, ops, ..Write::default() };
+    world.nodes[0].store().write(now(2), write).unwrap();
+    world.drain(0);
+    let (to_2, to_1): (VecDeque<_>, VecDeque<_>) =
+        std::mem::take(&mut world.mail).into_iter().partition(|(to, ..)| *to == 2);
+    to_1.into_iter().for_each(|(to, link, bytes)| {
+        world.input(to, Input::Received { link, bytes });
+    });
+    world.drain(1);
+    let late = std::mem::replace(&mut world.mail, to_2);
+    for (to, link, bytes) in std::mem::take(&mut world.mail).into_iter().chain(late) {
+        world.input(to, Input::Received { link, bytes });
+    }
+    world.run();
+}
+
+/// A triangle in which the link between nodes 1 and 2 is one too many, and was found to be.
+fn triangle() -> (World, LinkId) {
+    let mut world = World::new(3);
+    world.connect(0, 1);
+    let link = world.connect(0, 2);
+    world.connect(1, 2);
+    write_around(&mut world, "first");
+    (world, link)
+}
+
+pub(crate) fn what_came_twice_comes_once() -> bool {
+    let (mut world, _) = triangle();
+    let before = world.nodes[2].spreading();
+    assert_eq!((before.pushes, before.duplicates, before.prunes), (2, 1, 1));
+    write_around(&mut world, "second");
+    world.nodes[2].spreading().duplicates == before.duplicates
+}
+
+pub(crate) fn who_is_pushed_nothing_is_told() -> bool {
+    let (mut world, link) = triangle();
+    world.cut(link);
+    world.put(0, now(2), "second");
+    assert!(world.shows(1, "second") && !world.shows(2, "second"));
+    for ms in [200, 1_500, 3_000] {
+        for n in 0..3 {
+            let mono = Instant(now(1).mono.0 + ms * 1_000_000);
+            world.nodes[n].handle(Now { mono, ..now(1) }, Input::Tick);
+            world.run();
+        }
+    }
+    world.shows(2, "second")
+}
+
 pub(crate) fn two_runs_say_the_same() -> bool {
     // Both worlds stand at once, so that they lie at different addresses.
     let worlds = [(); 2].map(|()| {

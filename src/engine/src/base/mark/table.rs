@@ -67,10 +67,16 @@ pub const ALL: &[Mark] = &[
     Mark { name: "node-chunk-spooled", what: "the first part of a large commit goes to the spool" },
     Mark { name: "node-dial-failed-again", what: "a peer was not reached several times in a row" },
     Mark {
+        name: "node-graft-of-no-use",
+        what: "what was asked for by name does not come: a session is opened",
+    },
+    Mark { name: "node-grafted", what: "what a peer named and did not come is asked for" },
+    Mark {
         name: "node-group-taken-back",
         what: "the disk did not take a group that was shown already",
     },
     Mark { name: "node-no-version-in-common", what: "two sides speak no common version" },
+    Mark { name: "node-pruned", what: "what a peer pushes had come already: names are enough" },
     Mark {
         name: "node-push-cannot-be-taken",
         what: "a push lacks what it builds upon: a session is opened",

@@ -179,6 +179,24 @@ pub const ALL: &[Mutant] = &[
         caught_by: "I5",
     },
     Mutant {
+        name: "lazy-not-told",
+        row: "extra",
+        what: "tells nobody of new commits to whom they are not pushed",
+        caught_by: "I5",
+    },
+    Mutant {
+        name: "announced-not-fetched",
+        row: "extra",
+        what: "never asks for commits that a peer named",
+        caught_by: "I5",
+    },
+    Mutant {
+        name: "prune-not-heeded",
+        row: "extra",
+        what: "goes on pushing to a peer to which names are enough",
+        caught_by: "the figures of spreading",
+    },
+    Mutant {
         name: "push-skips-a-link",
         row: "extra",
         what: "pushes new commits to all connections but the last",

@@ -5,6 +5,7 @@ mod damage;
 mod forks;
 mod hostile;
 mod nearby;
+mod spread;
 mod tickets;
 
 use std::collections::VecDeque;

@@ -175,6 +175,9 @@ pub(super) fn message(
             last,
             bytes
         }),
+        space().prop_map(|space| Message::Prune { space }),
+        (space(), runs().prop_filter("not empty", |runs| !runs.is_empty()))
+            .prop_map(|(space, runs)| Message::Graft { space, runs }),
         (1u64..).prop_map(|bytes| Message::Grant { bytes }),
         (space(), reason()).prop_map(|(space, (code, text))| Message::Refuse { space, code, text }),
         reason().prop_map(|(code, text)| Message::Close { code, text }),
@@ -233,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..16, body: Vec<u8>) {
+    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..18, body: Vec<u8>) {
         let mut bytes = Vec::new();
         bytes.put_varint(kind * 2);
         bytes.put_bytes(&body);
@@ -269,7 +272,7 @@ fn unknown_optional_frames_are_skipped_and_not_kept() {
 
 #[test]
 fn unknown_required_frames_and_lengths_above_the_limit_are_errors_at_once() {
-    assert_eq!(decode_all(&frame(32, 0, &[])), Err(FrameError::UnknownType(32)));
+    assert_eq!(decode_all(&frame(36, 0, &[])), Err(FrameError::UnknownType(36)));
     for (kind, len) in [(22, 513), (4, 1 << 20), (10, u64::MAX), (14, 1 << 21), (77, 1 << 30)] {
         match decode_all(&frame(kind, len, &[])) {
             Err(FrameError::TooLong { kind: k, len: l, .. }) => assert_eq!((k, l), (kind, len)),
@@ -278,7 +281,7 @@ fn unknown_required_frames_and_lengths_above_the_limit_are_errors_at_once() {
     }
     // Once lost, the place in the stream stays lost.
     let mut decoder = Decoder::default();
-    decoder.push(&frame(32, 0, &[]));
+    decoder.push(&frame(36, 0, &[]));
     assert!(decoder.next().is_err());
     decoder.push(&encode(&Message::Grant { bytes: 1 }));
     assert!(decoder.next().is_err());
@@ -308,6 +311,12 @@ fn the_largest_messages_stay_within_their_frames() {
         Message::Want {
             space,
             last: true,
+            runs: count(limits::RUNS_PER_MESSAGE_MAX)
+                .map(|n| Run { after: limits::SEQ_MAX - 1, upto: tip(n) })
+                .collect(),
+        },
+        Message::Graft {
+            space,
             runs: count(limits::RUNS_PER_MESSAGE_MAX)
                 .map(|n| Run { after: limits::SEQ_MAX - 1, upto: tip(n) })
                 .collect(),
@@ -396,5 +405,7 @@ fn samples() -> Vec<Message> {
         }),
         Message::AskProofs { space, logs: vec![log(9), log(10)] },
         Message::Proof { space, last: true, bytes: b"proof".to_vec() },
+        Message::Prune { space },
+        Message::Graft { space, runs: vec![Run { after: 3, upto: tip(9, 130) }] },
     ]
 }
