@@ -5,6 +5,7 @@
 //! conditions of links and disks are set to their defaults, as long as anything still helps. Draws
 //! are keyed, so that what stays behaves as before.
 
+use crate::check::{UNEQUAL, UNREPAIRED};
 use crate::scenario::{Action, Options, Scenario, Step};
 use crate::{Outcome, run};
 
@@ -97,8 +98,13 @@ impl Search<'_> {
     }
 
     fn drop_seats(&mut self) {
+        // Nobody is repaired who is alone, and copies of one replica do not talk with each other:
+        // that would be another failure of the same name.
+        let alone = self.invariant != UNREPAIRED && self.invariant != UNEQUAL;
+        let least = if alone { 1 } else { 2 };
         for seat in (0..self.best.scenario.options.replicas).rev() {
-            if self.best.scenario.options.absent.contains(&seat) {
+            let Options { replicas, absent, .. } = &self.best.scenario.options;
+            if absent.contains(&seat) || replicas - absent.len() <= least {
                 continue;
             }
             let without = self.with(|s| {
@@ -139,5 +145,30 @@ impl Search<'_> {
         }
         let last_ms = self.best.scenario.steps.last().map_or(0, |step| step.at_ms);
         self.attempt(self.with(|s| s.options.trouble_ms = last_ms + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Broken;
+    use crate::trace::Digest;
+
+    /// Cuts a scenario of five replicas down that always breaks this; returns who is left.
+    fn left(invariant: &'static str) -> usize {
+        let broken = |_: &Scenario| Outcome {
+            digest: Digest(0),
+            events: 0,
+            virtual_ms: 0,
+            broken: Some(Broken::new(invariant, "always")),
+        };
+        let scenario = Scenario::draw_sized(7, Some(5));
+        let options = shrink_by(&broken, &scenario, 500).unwrap().scenario.options;
+        options.replicas - options.absent.len()
+    }
+
+    #[test]
+    fn who_needs_others_is_not_left_alone() {
+        assert_eq!((left(UNREPAIRED), left(UNEQUAL), left("a store opens")), (2, 2, 1));
     }
 }

@@ -250,3 +250,50 @@ fn what_cannot_be_read_without_power_is_not_lost() {
 fn what_is_read_again_after_the_clock_went_back_is_not_new() {
     assert_holds(include_str!("scenarios/read_again_after_the_clock_went_back.txt"));
 }
+
+#[test]
+fn a_branch_counts_no_more_if_what_builds_upon_it_is_lost_or_refused() {
+    assert_holds(include_str!("scenarios/sealed_before_what_builds_upon_a_branch.txt"));
+    assert_holds(include_str!("scenarios/full_before_what_builds_upon_a_branch.txt"));
+}
+
+#[test]
+fn an_index_that_is_gone_though_the_disk_said_nothing_is_built_anew() {
+    assert_holds(include_str!("scenarios/removed_without_an_answer.txt"));
+    assert_holds(include_str!("scenarios/repaired_without_an_answer.txt"));
+}
+
+#[test]
+fn a_proof_that_was_lost_comes_again() {
+    assert_holds(include_str!("scenarios/a_proof_was_lost.txt"));
+}
+
+#[test]
+fn what_is_set_aside_is_not_built_upon_the_other_side_of_a_fork() {
+    assert_holds(include_str!("scenarios/the_other_side_came_with_a_repair.txt"));
+}
+
+#[test]
+fn a_disk_that_lied_is_replaced_though_another_lied_too() {
+    assert_holds(include_str!("scenarios/lost_by_a_lie_beside_another.txt"));
+}
+
+#[test]
+fn a_seal_that_is_not_synced_may_follow_a_mark() {
+    assert_holds(include_str!("scenarios/sealing_failed_after_a_mark.txt"));
+}
+
+#[test]
+fn what_a_damaged_replica_wrote_ahead_of_its_time_is_waited_for() {
+    assert_holds(include_str!("scenarios/ahead_of_time_and_unreadable.txt"));
+}
+
+#[test]
+fn seats_that_are_left_empty_part_nobody() {
+    for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
+        let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");
+        let text = format!("{head}topology {topology}\ntrouble-ms 99\nat 9 write 3 count 0 1\n");
+        let text = if absent == 3 { text.replace("write 3", "write 0") } else { text };
+        assert_holds(&text);
+    }
+}

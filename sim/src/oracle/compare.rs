@@ -53,9 +53,10 @@ pub fn compare<D: Disk + Clone>(image: &Image, store: &mut Store<D>) -> Outcome 
     let (place, offset) = image.end;
     let end = (written.segment, written.offset as usize);
     // Between segments the end has two names; a mark alone is behind a store's end, and so is a
-    // seal that is not synced.
-    let behind = if image.sealed { SEAL_BYTES } else { MARK_BYTES };
-    if end.0 == place && end.1 != offset && end.1 + behind != offset {
+    // seal that is not synced, perhaps with a mark before it.
+    let seal = if image.sealed { SEAL_BYTES } else { 0 };
+    let behind = [0, seal, seal + MARK_BYTES];
+    if end.0 == place && behind.iter().all(|behind| end.1 + behind != offset) {
         return differ("the end of the log", &(place, offset), &end);
     }
     if let Some((space, tip)) = image.unvouched(&store.replica()).first() {

@@ -145,9 +145,13 @@ impl World {
     /// Gives a seat another disk; what only the old one held is lost, and nobody's fault.
     pub(super) fn replace_disk(&mut self, at: usize, disk: SeatDisk) {
         let asleep = self.seats.get(at).is_none_or(|seat| seat.node.is_none());
-        if asleep || self.others_are_sick(at) {
-            return;
+        if !asleep && !self.others_are_sick(at) {
+            self.swap_disk(at, disk);
         }
+    }
+
+    /// The same, whatever there is to be said of the disks of others.
+    pub(super) fn swap_disk(&mut self, at: usize, disk: SeatDisk) {
         self.excuse(at);
         self.fall(at, CrashMode::LoseAll, 1_000);
         if let Some(seat) = self.seats.get_mut(at) {

@@ -190,6 +190,16 @@ impl World {
         })
     }
 
+    /// Tells whether all others were found whole. What their disks lied about they still hold, and
+    /// no power fails any more once replicas are repaired.
+    fn others_are_whole(&self, at: usize) -> bool {
+        let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != at);
+        others.all(|(other, seat)| {
+            let stays_away = seat.enemy.is_some() || self.options.absent.contains(&other);
+            stays_away || (seat.repair == Repair::Whole && seat.node.is_some())
+        })
+    }
+
     /// Stands before a power cut: what a disk lied about may be gone by it.
     /// Nobody can tell that from what never was, so what the seat alone held is lost, and its key
     /// may go on where others know it to be further.
@@ -398,9 +408,9 @@ impl World {
             Ok(format!("is repaired: {}", done.repaired.join(", ")))
         } else {
             seat.tries += 1;
-            if seat.lied && seat.tries > TRIES {
+            if seat.lied && seat.tries > TRIES && self.healed && self.others_are_whole(at) {
                 // What its disk lost before anybody had it is missing for good: it begins anew.
-                self.replace_disk(at, Arc::new(SimDisk::new()));
+                self.swap_disk(at, Arc::new(SimDisk::new()));
             }
             Err(format!("missing {}", done.missing.join(", ")))
         }

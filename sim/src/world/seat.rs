@@ -279,18 +279,21 @@ impl World {
 
     fn peers_of(&self, at: usize) -> Vec<(ReplicaId, String)> {
         let (own, count) = (self.seats.get(at).map(Seat::replica), self.seats.len());
+        let replicas = self.options.replicas;
+        // Where seats are left empty, their neighbours are neighbours: nobody is cut off by it.
+        let there = |seat: &usize| !self.options.absent.contains(seat);
+        let is_next = |other| (1..replicas).map(|n| (at + n) % replicas).find(there) == Some(other);
         let knows = |other: usize| match self.options.topology {
             // Who came as a copy is known to all, and knows all.
-            _ if at.max(other) >= self.options.replicas => true,
+            _ if at.max(other) >= replicas => true,
             Topology::Mesh => true,
-            Topology::Ring => other == (at + 1) % self.options.replicas,
-            Topology::Line => other == at + 1,
-            Topology::Star => other == 0,
+            Topology::Ring => is_next(other),
             Topology::Web => {
-                let replicas = self.options.replicas;
                 let distance = (other + replicas - at) % replicas;
-                distance.is_power_of_two() && distance <= replicas / 2
+                is_next(other) || distance.is_power_of_two() && distance <= replicas / 2
             }
+            Topology::Line => (at + 1..replicas).find(there) == Some(other),
+            Topology::Star => (0..replicas).find(there) == Some(other),
         };
         let others = (0..count).filter(|other| *other != at && knows(*other));
         let others = others.filter_map(|other| Some((self.seats.get(other)?, address_of(other))));

@@ -214,20 +214,16 @@ impl<D: Disk + Clone> Store<D> {
         vouched: &mut Vouched,
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
+        let before = (inserted.commits, inserted.events);
         match self.ready(now, space_ix, &commit, inserted)? {
             Ok(()) => {
-                if let Some((tip, voucher)) = vouched.remove(&commit.log()) {
-                    self.append_voucher(space_ix, tip, voucher)?;
-                }
-                inserted.commits += 1;
-                inserted.events += commit.events().len() as u64;
+                let voucher = vouched.remove(&commit.log());
                 // A commit of our own that we do not have: the store was set back. What else was
                 // forgotten cannot be known, so that the next write begins a new incarnation.
                 let LogId { replica, incarnation } = commit.log();
                 self.new_life |= replica == self.key.id() && incarnation == self.local.incarnation;
                 sometimes!("store-was-set-back", self.new_life);
-                self.append_commit(space_ix, commit)?;
-                Ok(())
+                self.append_counted(space_ix, commit, voucher, before, inserted)
             }
             Err(reason) => {
                 let log = commit.log();
@@ -262,6 +258,7 @@ impl<D: Disk + Clone> Store<D> {
                     let Some(commit) = self.waiting.get(space_ix, log, next).cloned() else {
                         break;
                     };
+                    let before = (inserted.commits, inserted.events);
                     let ready = self.ready(now, space_ix, &commit, inserted);
                     match &ready {
                         Ok(Ok(())) => {}
@@ -279,18 +276,35 @@ impl<D: Disk + Clone> Store<D> {
                         .flatten();
                     self.waiting.remove(space_ix, log, next);
                     ready?.ok();
-                    if let Some((tip, voucher)) = voucher {
-                        self.append_voucher(space_ix, tip, voucher)?;
-                    }
                     sometimes!("store-waiting-commit-taken");
-                    inserted.commits += 1;
-                    inserted.events += commit.events().len() as u64;
-                    self.append_commit(space_ix, commit)?;
+                    self.append_counted(space_ix, commit, voucher, before, inserted)?;
                     progress = true;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Appends a commit that is ready, and counts it. `before` is what was counted before it was
+    /// looked at: if it cannot be appended, what came to count for it does not.
+    fn append_counted(
+        &mut self,
+        space_ix: usize,
+        commit: Arc<Commit>,
+        voucher: Option<(Tip, Voucher)>,
+        before: (u64, u64),
+        inserted: &mut Inserted,
+    ) -> Result<(), InsertError> {
+        let (released, events) = (inserted.commits > before.0, commit.events().len() as u64);
+        let appended = self.append_ready(space_ix, commit, voucher, released);
+        match appended {
+            Ok(()) => {
+                inserted.commits += 1;
+                inserted.events += events;
+            }
+            Err(_) => (inserted.commits, inserted.events) = before,
+        }
+        appended
     }
 
     /// Tells whether a commit can be applied now; suspects in its past count from then on.

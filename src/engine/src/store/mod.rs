@@ -38,6 +38,7 @@ mod suspects;
 mod tables;
 mod tags;
 mod tail;
+mod told;
 mod verify;
 mod vouchers;
 mod waiting;

@@ -7,7 +7,7 @@
 //! Of a forked log several commits have one number, and a record means the first one that its
 //! segment held; where that is lost or lies elsewhere by now, the same proof tells which it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Store;
@@ -138,9 +138,16 @@ impl<D: Disk + Clone> Store<D> {
             Ok(loose) => {
                 let space_ix = self.local.space_index(&loose.space)?;
                 let ids = |log: &_, seq| self.commit_id(space_ix, log, seq).ok();
-                let commit = compact::decode(&aside.body, &names, aside.base_ms, &ids).ok()?;
-                let known = self.commit_id(space_ix, &loose.log, loose.seq).ok()?;
-                (commit.id() == known).then_some(names)
+                let is_it = |commit: &Commit| match aside.told {
+                    Some((_, tip)) => commit.id() == tip.id,
+                    None => self.locate(space_ix, &commit.tip()).is_ok_and(|at| at.is_some()),
+                };
+                let (body, base_ms) = (aside.body.as_slice(), aside.base_ms);
+                let commit = compact::decode(body, &names, base_ms, &ids).ok().filter(is_it);
+                // Of a forked log an id that is left out may be that of any branch.
+                let record = Choice { space_ix, body, base_ms, names: names.without_ids() };
+                let any = || self.choose(&record, &mut BTreeMap::new(), &is_it, trials);
+                commit.or_else(any).map(|_| names)
             }
             Err(DecodeError::MissingEntry { ix }) => {
                 let ix = u32::try_from(ix).ok()?;
@@ -158,15 +165,24 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
-    /// Returns every log that is known, with how far it had come when the segment began.
+    /// Returns every log that is known, with how far it had come when the segment began; a forked
+    /// one with the end of each branch that it may have been then.
     fn candidates(&self, aside: &Aside) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (space_ix, table) in self.tables.iter().enumerate() {
             let tips = aside.tips.get(space_ix).map(Vec::as_slice).unwrap_or_default();
-            for log in table.logs().take(TRIALS_MAX as usize) {
-                let tip = tips.iter().find(|tip| tip.log == log.log);
-                let (base_seq, base_id) = tip.map_or((0, CommitId::ZERO), |tip| (tip.seq, tip.id));
-                entries.push(Entry { space: table.id, log: log.log, base_seq, base_id });
+            let logs: BTreeSet<LogId> = table.logs().map(|log| log.origin).collect();
+            for log in logs.into_iter().take(TRIALS_MAX as usize) {
+                let of_log = tips.iter().filter(|tip| tip.log == log);
+                let ends = of_log.map(|tip| (tip.seq, tip.id));
+                // Where it was closed before, or not there yet, it began with nothing.
+                let ends = ends.chain([(0, CommitId::ZERO)]);
+                entries.extend(ends.map(|(base_seq, base_id)| Entry {
+                    space: table.id,
+                    log,
+                    base_seq,
+                    base_id,
+                }));
             }
         }
         entries

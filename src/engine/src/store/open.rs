@@ -12,15 +12,17 @@ use super::local::{Local, LocalError};
 use super::refusals::Refusals;
 use super::seal::Sealed;
 use super::survey::Counted;
-use super::tables::{Chain, SpaceTable, Tables};
+use super::tables::{Chain, LogTable, SpaceTable, Tables};
 use super::tail::Tail;
 use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
-use crate::base::{Hash, LogId, Now, Reader, Rng};
+use crate::base::{CommitId, Hash, LogId, Now, Reader, Rng};
 use crate::causal::Tip;
 use crate::crdt::counts_again;
 use crate::event::{Commit, Dictionary, ForkProof, KeyPair, Voucher, compact};
-use crate::log::{Damage, Disk, FileId, FileKind, Log, LogOptions, Position, Record, Recovery};
+use crate::log::{
+    Damage, Disk, DiskError, FileId, FileKind, Log, LogOptions, Position, Record, Recovery,
+};
 
 /// What opening a store found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +111,17 @@ impl<D: Disk + Clone> Store<D> {
     /// [`ReadError`] if the log cannot be read.
     pub fn rebuild(&mut self, segment: u64) -> Result<(), ReadError> {
         sometimes!("store-damaged-sidecar-rebuilt");
-        self.disk.remove(FileId { kind: FileKind::Sidecar, number: segment })?;
+        self.remove_sidecar(segment)?;
         self.reload()
+    }
+
+    /// Removes a sidecar. Where the disk's answer is lost it may be gone all the same.
+    pub(super) fn remove_sidecar(&self, segment: u64) -> Result<(), DiskError> {
+        let file = FileId { kind: FileKind::Sidecar, number: segment };
+        match self.disk.remove(file) {
+            Err(error) if self.disk.files(file.kind)?.contains(&file) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks a question; if a damaged sidecar is in the way, builds that anew and asks again.
@@ -173,7 +184,7 @@ impl<D: Disk + Clone> Store<D> {
             let Some(segment) = rotted.filter(|segment| gone.insert(*segment)) else {
                 return loaded;
             };
-            if self.disk.remove(FileId { kind: FileKind::Sidecar, number: segment }).is_err() {
+            if self.remove_sidecar(segment).is_err() {
                 return loaded;
             }
             self.forget();
@@ -181,30 +192,41 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn load_once(&mut self) -> Result<(u64, u64), ReadError> {
-        self.open_sidecars();
+        self.open_sidecars(u64::MAX);
         let before: u64 = self.tables.iter().map(|table| table.events).sum();
-        let (before, rebuilt) = match self.replay_rest(None)? {
+        let (mut before, mut rebuilt) = match self.replay_rest(None)? {
             Some(rebuilt) => (before, rebuilt),
-            None => {
-                // A fork was met: what counts of it must be known before anything is replayed.
-                sometimes!("store-replayed-for-a-fork");
-                self.forget();
-                self.open_sidecars();
-                let counted = self.survey()?;
-                let before = self.tables.iter().map(|table| table.events).sum();
-                (before, self.replay_rest(Some(&counted))?.unwrap_or_default())
-            }
+            // A fork was met: what counts of it must be known before anything is replayed.
+            None => self.replay_forked(u64::MAX)?,
         };
+        // What is lost may be what built upon a branch.
+        let whole = self.blind.is_empty() && self.damaged_places.is_empty();
+        if let Some(first) = self.unfounded().filter(|_| whole) {
+            (before, rebuilt) = self.replay_forked(first)?;
+        }
         self.tail.before.clear();
         let after: u64 = self.tables.iter().map(|table| table.events).sum();
         Ok((after - before, rebuilt))
     }
 
-    /// Opens the sidecars up to the first that is missing, damaged, not to be trusted, or not built
-    /// upon the one before as that is now; takes the newest tables.
-    fn open_sidecars(&mut self) {
+    /// Replays what no sidecar before the segment `end` tells, with what counts of forked logs
+    /// found out first. Returns how many events the tables had before, and how many sidecars were
+    /// built.
+    fn replay_forked(&mut self, end: u64) -> Result<(u64, u64), ReadError> {
+        sometimes!("store-replayed-for-a-fork");
+        self.forget();
+        self.open_sidecars(end);
+        let counted = self.survey()?;
+        let before = self.tables.iter().map(|table| table.events).sum();
+        Ok((before, self.replay_rest(Some(&counted))?.unwrap_or_default()))
+    }
+
+    /// Opens the sidecars before the segment `end`, up to the first that is missing, damaged, not
+    /// to be trusted, or not built upon the one before as that is now; takes the newest tables.
+    fn open_sidecars(&mut self, end: u64) {
+        let end = self.distrusted.map_or(end, |first| first.min(end));
         for segment in self.log.segments().iter().filter(|segment| segment.sealed) {
-            if self.distrusted.is_some_and(|first| segment.number >= first) {
+            if segment.number >= end {
                 break;
             }
             // None is kept that was built from what was damaged already: it tells all.
@@ -221,11 +243,11 @@ impl<D: Disk + Clone> Store<D> {
         self.tables.clear();
         while let Some(sealed) = self.sealed.last() {
             match sealed.tables() {
-                Ok(tables) => {
+                Ok(tables) if self.trusts_proofs(&tables) => {
                     self.tables = tables;
                     break;
                 }
-                Err(_) => drop(self.sealed.pop()),
+                _ => drop(self.sealed.pop()),
             }
         }
         let known = self.tables.len();
@@ -280,14 +302,19 @@ impl<D: Disk + Clone> Store<D> {
             self.blind.hide(Damaged { segment: number, offset: 0 }, None);
         }
         let base_ms = self.base_ms_of(number)?;
-        let named = self.take_names(number);
+        let mut told = self.told_of(number);
+        let named = told.names.is_some();
+        if let Some(names) = &told.names {
+            (self.tail.dictionary, self.tail.interned) = (names.clone(), names.len());
+        }
         let before = self.asides.len();
         let lossy = !self.blind.is_empty() || found.iter().any(Result::is_err);
         let tables = self.tables.iter().filter(|_| lossy);
-        let tips: Vec<Vec<Tip>> = tables.map(SpaceTable::frontier).collect();
+        let tips = |table: &SpaceTable| table.logs().map(LogTable::tip).collect();
+        let tips: Vec<Vec<Tip>> = tables.map(tips).collect();
         // What is lost may have touched any key: then states are folded with care, one by one.
         let folds = sealed && !lossy && self.damaged_places.is_empty();
-        let terms = Terms { base_ms, counted, folds };
+        let terms = Terms { base_ms, counted, folds, id: None };
         self.tail.is_replayed = !folds;
         for item in found {
             let (position, record) = match item {
@@ -298,6 +325,9 @@ impl<D: Disk + Clone> Store<D> {
                     continue;
                 }
             };
+            told.note_before(position.offset, &mut self.tail.dictionary);
+            let tip = told.at(position.offset);
+            let terms = Terms { id: tip.map(|(_, tip)| tip.id), ..terms };
             let replayed = self.replay_record(position, &record, terms)?;
             if replayed == Replayed::Fork {
                 return Ok(false);
@@ -307,7 +337,7 @@ impl<D: Disk + Clone> Store<D> {
                 self.mourn(number);
                 self.cache.clear();
                 if record.kind == kinds::COMMIT {
-                    self.set_aside(position, &record, base_ms);
+                    self.set_aside(position, &record, base_ms, tip);
                 }
             }
         }
@@ -317,25 +347,6 @@ impl<D: Disk + Clone> Store<D> {
             self.remember_tips(number, tips);
         }
         Ok(true)
-    }
-
-    /// Takes the names of logs from a segment's sidecar where that is not used otherwise; tells
-    /// whether it has one.
-    fn take_names(&mut self, number: u64) -> bool {
-        if self.distrusted.is_none() {
-            return false;
-        }
-        let mut segments = self.log.segments().into_iter();
-        let sealed = segments.find(|segment| segment.number == number && segment.sealed);
-        let names = sealed.and_then(|segment| {
-            let sealed = Sealed::open(&self.disk, &self.local.store, number, segment.sha).ok()?;
-            sealed.dictionary().ok()
-        });
-        if let Some(names) = &names {
-            self.tail.dictionary = names.without_ids();
-            self.tail.interned = names.len();
-        }
-        names.is_some()
     }
 
     /// Takes note that a segment is damaged: what is lost may be our own log's tip.
@@ -367,7 +378,7 @@ impl<D: Disk + Clone> Store<D> {
         body: &[u8],
         terms: Terms<'_>,
     ) -> Result<Replayed, ReadError> {
-        let Some(commit) = self.replayed_commit(at.segment, body, terms.base_ms)? else {
+        let Some(commit) = self.replayed_commit(at.segment, body, terms)? else {
             return Ok(Replayed::Lost);
         };
         let space_ix = self.local.space_index(&commit.space());
@@ -457,17 +468,17 @@ impl<D: Disk + Clone> Store<D> {
         &mut self,
         segment: u64,
         body: &[u8],
-        base_ms: u64,
+        Terms { base_ms, id, .. }: Terms<'_>,
     ) -> Result<Option<Commit>, ReadError> {
         let Tail { dictionary, before, .. } = &self.tail;
-        let commit = self.record_commit(body, dictionary, before, base_ms)?;
+        let commit = self.told_commit(body, dictionary, before, base_ms, id)?;
         if commit.is_some() || !before.is_empty() {
             return Ok(commit);
         }
         // The segment before was not replayed, and its index says nothing of what does not count.
         self.tail.before = self.names_before(segment)?;
         let Tail { dictionary, before, .. } = &self.tail;
-        self.record_commit(body, dictionary, before, base_ms)
+        self.told_commit(body, dictionary, before, base_ms, id)
     }
 
     /// Reads a commit's record; none if it is damaged. Ids that it leaves out are known to its
@@ -519,6 +530,8 @@ struct Terms<'a> {
     counted: Option<&'a Counted>,
     /// Whether states are brought up to date as well.
     folds: bool,
+    /// The id of the commit in the record, if it is told.
+    id: Option<CommitId>,
 }
 
 /// What became of a record that is replayed.

@@ -24,7 +24,9 @@ pub(crate) struct Aside {
     pub(super) body: Vec<u8>,
     pub(super) dictionary: Arc<Dictionary>,
     pub(super) base_ms: u64,
-    /// The last commit of each log of each space when the segment began.
+    /// Which commit it is, if that is told.
+    pub(super) told: Option<(SpaceId, Tip)>,
+    /// The last commit of each log and branch of each space when the segment began.
     pub(super) tips: Arc<Vec<Vec<Tip>>>,
 }
 
@@ -55,8 +57,8 @@ impl<D: Disk + Clone> Store<D> {
         let mut found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
         found.damaged_places.extend(&self.blind.noticed);
         if found.problems.is_empty() && found.damaged_places.is_empty() {
-            // What could not be read is read by now.
-            if !self.damaged_places.is_empty() {
+            // What could not be read is read by now, or the end of a repair was not noted.
+            if !self.damaged_places.is_empty() || self.damage().is_some() {
                 self.damaged_places.clear();
                 self.reload()?;
             }
@@ -66,7 +68,7 @@ impl<D: Disk + Clone> Store<D> {
         let mut rotted = self.disk.files(FileKind::Sidecar)?;
         rotted.retain(|file| found.problems.iter().any(|problem| problem.file == file.path()));
         for file in &rotted {
-            self.disk.remove(*file)?;
+            self.remove_sidecar(file.number)?;
         }
         if !rotted.is_empty() {
             self.reload()?;
@@ -119,29 +121,39 @@ impl<D: Disk + Clone> Store<D> {
             return Ok(out);
         }
         self.seal()?;
-        for place in std::mem::take(&mut self.damaged_places) {
-            let records = self.sound_records(place)?;
-            self.log.replace_segment(place, records)?;
-            out.repaired.push(FileId { kind: FileKind::Segment, number: place }.path());
+        let rewritten = self.rewrite(&mut out);
+        self.distrusted = None;
+        if rewritten.is_ok() {
+            self.blind.noticed.clear();
         }
-        if let Some(first) = self.distrusted.take() {
-            for file in self.disk.files(FileKind::Sidecar)? {
-                if file.number >= first {
-                    self.disk.remove(file)?;
-                }
-            }
-        }
-        let rebuilt = self.disk.files(FileKind::Sidecar)?;
-        self.local.lost_segments.clear();
-        self.local.save(&self.disk)?;
-        self.log.renew_lists()?;
-        self.blind.noticed.clear();
+        // Also where the disk refused half-way: what was rewritten lies elsewhere in its segment.
         self.reload()?;
+        let kept = rewritten?;
         let now = self.disk.files(FileKind::Sidecar)?;
-        out.rebuilt = now.len().saturating_sub(rebuilt.len()) as u64;
+        out.rebuilt = now.len().saturating_sub(kept) as u64;
         self.log.close()?;
         sometimes!("store-repaired", !out.repaired.is_empty());
         Ok(out)
+    }
+
+    /// Rewrites the damaged segments and whatever lists are kept of them; returns how many sidecars
+    /// are left.
+    fn rewrite(&mut self, out: &mut Repaired) -> Result<usize, WriteError> {
+        while let Some(place) = self.damaged_places.first().copied() {
+            let records = self.sound_records(place)?;
+            self.log.replace_segment(place, records)?;
+            self.damaged_places.remove(&place);
+            out.repaired.push(FileId { kind: FileKind::Segment, number: place }.path());
+        }
+        let first = self.distrusted.unwrap_or(u64::MAX);
+        let mut sidecars = self.disk.files(FileKind::Sidecar)?;
+        for file in sidecars.extract_if(.., |file| file.number >= first) {
+            self.remove_sidecar(file.number)?;
+        }
+        self.local.lost_segments.clear();
+        self.local.save(&self.disk)?;
+        self.log.renew_lists()?;
+        Ok(sidecars.len())
     }
 
     /// Names what the sidecars know of and is not here.
@@ -168,11 +180,17 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Sets aside a commit that does not build upon what is here.
-    pub(crate) fn set_aside(&mut self, position: Position, record: &Record, base_ms: u64) {
+    pub(crate) fn set_aside(
+        &mut self,
+        position: Position,
+        record: &Record,
+        base_ms: u64,
+        told: Option<(SpaceId, Tip)>,
+    ) {
         let dictionary = Arc::new(self.tail.dictionary.clone());
         let body = record.body.clone();
         let tips = Arc::default();
-        self.asides.push(Aside { position, body, dictionary, base_ms, tips });
+        self.asides.push(Aside { position, body, dictionary, base_ms, told, tips });
     }
 
     /// Takes note of how far logs had come when the segment began that commits were set aside of.
@@ -208,17 +226,22 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn fit(&self, aside: &Aside) -> Result<Fit, ReadError> {
-        let Ok(loose) = compact::read(&aside.body, &aside.dictionary, aside.base_ms) else {
-            return Ok(Fit::NotYet);
+        let (body, names, base_ms) = (&aside.body, &aside.dictionary, aside.base_ms);
+        let read = || {
+            let loose = compact::read(body, names, base_ms).ok()?;
+            Some((loose.space, loose.log, loose.seq))
         };
-        let Some(space_ix) = self.local.space_index(&loose.space) else { return Ok(Fit::Here) };
+        let told = aside.told.map(|(space, tip)| (space, tip.log, tip.seq));
+        let Some((space, log, seq)) = told.or_else(read) else { return Ok(Fit::NotYet) };
+        let Some(space_ix) = self.local.space_index(&space) else { return Ok(Fit::Here) };
         // What is suspect comes again with what builds upon it.
-        let suspect = self.table(space_ix)?.is_suspect(&loose.log, loose.seq);
-        if suspect || loose.seq <= self.seq(space_ix, &loose.log) {
+        let suspect = self.table(space_ix)?.is_suspect(&log, seq);
+        if suspect || seq <= self.seq(space_ix, &log) {
             return Ok(Fit::Here);
         }
-        match self.record_commit(&aside.body, &aside.dictionary, &[], aside.base_ms)? {
-            Some(commit) if self.follows(space_ix, &commit)?.is_some() => {
+        let id = aside.told.map(|(_, tip)| tip.id);
+        match self.told_commit(body, names, &[], base_ms, id)? {
+            Some(commit) if self.builds_upon_this(space_ix, &commit)? => {
                 let table = self.table(space_ix)?;
                 let tip = table.log(&commit.log()).map_or(CommitId::ZERO, |log| log.id);
                 let next = tip == commit.prev();
@@ -226,6 +249,18 @@ impl<D: Disk + Clone> Store<D> {
             }
             _ => Ok(Fit::NotYet),
         }
+    }
+
+    /// Tells whether the past of a commit is here, and is what the commit says: where damage took
+    /// one side of a fork, a peer may have brought the other under the same number.
+    fn builds_upon_this(&self, space_ix: usize, commit: &Commit) -> Result<bool, ReadError> {
+        let Some((_, deps)) = self.follows(space_ix, commit)? else { return Ok(false) };
+        for (dep, (name, seq)) in commit.deps().iter().zip(deps) {
+            if self.commit_id(space_ix, &name, seq)? != dep.id {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Returns the records of a segment that the tables count on.

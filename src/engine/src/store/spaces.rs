@@ -66,8 +66,13 @@ impl<D: Disk + Clone> Store<D> {
                 let again = |space: &mut LocalSpace| {
                     (space.name, space.retired, space.own) = (name.to_owned(), false, false);
                 };
+                // Others may have the genesis that was lost here: its number is not given again.
+                let lost = space.own && self.counts(&id)? == (0, 0);
+                let life = lost.then(|| self.rng.u64());
                 self.edit_local(|local| {
                     local.spaces.iter_mut().filter(|space| space.id == id).for_each(again);
+                    let past = life.map(|life| std::mem::replace(&mut local.incarnation, life));
+                    local.past_incarnations.extend(past);
                 })?;
                 return Ok(());
             }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::kinds;
+use super::tables::{LogTable, SpaceTable};
 use super::tail::MOVES_MAX;
 use super::{ReadError, Store};
 use crate::base::{CommitId, LogId};
@@ -61,6 +62,24 @@ impl<D: Disk + Clone> Store<D> {
                 !known && table.reaches(log, *seq)
             })
         })
+    }
+
+    /// Returns the first segment that has, of a branch, what nothing that counts builds upon. As a
+    /// rule there is none.
+    ///
+    /// A branch is written before what makes it count. If that went with the power, or was refused
+    /// in the end, the sidecar of a segment that was sealed in between says that the branch counts.
+    pub(crate) fn unfounded(&self) -> Option<u64> {
+        let first = |table: &SpaceTable| {
+            let founded = founded(table);
+            let short = |branch: &LogTable| {
+                let end = founded.get(&branch.log).copied().unwrap_or(branch.first - 1);
+                let next = (end < branch.seq).then_some(end + 1)?;
+                table.segment_of(&branch.log, next)
+            };
+            table.logs().filter(|log| log.is_branch()).filter_map(short).min()
+        };
+        self.tables.iter().filter(|table| !table.is_unforked()).filter_map(first).min()
     }
 
     fn proofs_of(&self, number: u64, proofs: &mut Proofs) {
@@ -126,12 +145,15 @@ impl<D: Disk + Clone> Store<D> {
         mut take: impl FnMut(&Commit),
     ) -> Result<(), ReadError> {
         let Ok(base_ms) = self.base_ms_of(number) else { return Ok(()) };
-        let mut dictionary = Dictionary::default();
-        for (_, record) in self.records_of(number) {
+        let mut told = self.told_of(number);
+        let mut dictionary = told.names.clone().unwrap_or_default();
+        for (Position { offset, .. }, record) in self.records_of(number) {
+            told.note_before(offset, &mut dictionary);
             match record.kind {
                 kinds::DICTIONARY => drop(dictionary.read_entries(&record.body)),
                 kinds::COMMIT => {
-                    let commit = self.record_commit(&record.body, &dictionary, names, base_ms)?;
+                    let (body, id) = (&record.body, told.at(offset).map(|(_, tip)| tip.id));
+                    let commit = self.told_commit(body, &dictionary, names, base_ms, id)?;
                     let Some(commit) = commit else { continue };
                     if let Some(ix) = dictionary.find(&commit.space(), &commit.log()) {
                         dictionary.note(ix, commit.seq(), commit.id());
@@ -150,6 +172,29 @@ impl<D: Disk + Clone> Store<D> {
         let records = self.log.scan(from).filter_map(Result::ok);
         records.take_while(move |(position, _)| position.segment == number)
     }
+}
+
+/// Returns how far each log and branch counts by what the tables hold: logs to their ends, branches
+/// as far as another log builds upon them that counts.
+fn founded(table: &SpaceTable) -> BTreeMap<LogId, u64> {
+    let (branches, logs): (Vec<_>, Vec<_>) = table.logs().partition(|log| log.is_branch());
+    let mut founded: BTreeMap<LogId, u64> = logs.iter().map(|log| (log.log, log.seq)).collect();
+    let mut progress = true;
+    while progress {
+        progress = false;
+        for branch in &branches {
+            let knows = |(log, seq): (&LogId, &u64)| {
+                let other = table.origin(log) != branch.origin;
+                other.then(|| table.clocks.known(log, *seq, &branch.log))?
+            };
+            let end = founded.iter().filter_map(knows).max().unwrap_or(0);
+            if end >= branch.first && founded.get(&branch.log).is_none_or(|known| *known < end) {
+                founded.insert(branch.log, end);
+                progress = true;
+            }
+        }
+    }
+    founded
 }
 
 /// Takes a proof in; of several for one log the one with the least number holds.

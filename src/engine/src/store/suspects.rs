@@ -6,11 +6,12 @@
 //! up by a fork.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::waiting::Held;
 use super::{InsertError, Inserted, ReadError, Store};
 use crate::causal::Tip;
-use crate::event::Commit;
+use crate::event::{Commit, Voucher};
 use crate::log::Disk;
 
 /// What a commit needs before it can count.
@@ -39,14 +40,36 @@ impl<D: Disk + Clone> Store<D> {
         let checked = released.and_then(|()| self.check_past(space_ix, commit));
         if let Err(error) = checked {
             if !order.is_empty() {
-                // What was released is vouched for by nothing yet: a replay leaves it out.
                 (inserted.commits, inserted.events) = before;
-                self.flush()?;
-                self.reload()?;
+                self.take_back()?;
             }
             return Err(error);
         }
         Ok(true)
+    }
+
+    /// Appends a commit that is ready, after what vouches for it; if it cannot be, what was
+    /// `released` for it counts no more.
+    pub(crate) fn append_ready(
+        &mut self,
+        space_ix: usize,
+        commit: Arc<Commit>,
+        voucher: Option<(Tip, Voucher)>,
+        released: bool,
+    ) -> Result<(), InsertError> {
+        let vouched = voucher.map_or(Ok(()), |(tip, v)| self.append_voucher(space_ix, tip, v));
+        let appended = vouched.and_then(|()| self.append_commit(space_ix, commit));
+        if appended.is_err() && released {
+            self.take_back()?;
+        }
+        Ok(appended.map(drop)?)
+    }
+
+    /// Lets what was released count no more: nothing builds upon it yet, so a replay leaves it out.
+    fn take_back(&mut self) -> Result<(), InsertError> {
+        let flushed = self.flush();
+        self.reload()?;
+        Ok(flushed?)
     }
 
     fn release(

@@ -59,25 +59,45 @@ fn forked() -> World {
     world
 }
 
-#[test]
-fn whatever_record_rots_beside_a_fork_a_repair_makes_all_whole() {
-    let mut world = forked();
+/// The same with a log that is forked from its first commit on.
+fn forked_at_once() -> World {
+    let mut world = World::new(3);
+    world.share();
+    let twin = world.twin(1);
+    world.put(1, "b", "1");
+    world.put(twin, "b", "2");
+    let links = [world.connect(0, 1), world.connect(twin, 2)];
+    world.put(0, "c", "1");
+    world.put(2, "c", "2");
+    world.run();
+    links.into_iter().for_each(|link| world.cut(link));
+    let links = [world.connect(0, 2), world.connect(0, 1), world.connect(twin, 0)];
+    for n in 0..4 {
+        world.put(n, "d", &n.to_string());
+        world.run();
+    }
+    links.into_iter().for_each(|link| world.cut(link));
+    world
+}
+
+/// Has each record rot on the disk of node `n` in turn, and repairs it from two others.
+fn assert_repairs(world: &mut World, n: usize, others: [usize; 2]) {
     world.assert_equal();
-    let whole = world.hashes(1);
-    world.nodes[1].store().close().unwrap();
-    let pristine = world.disks[1].snapshot();
-    let places = world.nodes[1].store().record_places();
+    let whole = world.hashes(n);
+    world.nodes[n].store().close().unwrap();
+    let pristine = world.disks[n].snapshot();
+    let places = world.nodes[n].store().record_places();
     assert!(places.len() > 12, "{places:?}");
     for place in places {
-        world.disks[1] = Arc::new(pristine.snapshot());
+        world.disks[n] = Arc::new(pristine.snapshot());
         let file = FileId::new(FileKind::Segment, place.segment);
-        assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 12) * 8));
-        world.nodes[1] = world.open(1);
+        assert!(world.disks[n].flip_bit(file, (u64::from(place.offset) + 12) * 8));
+        world.nodes[n] = world.open(u8::try_from(n).unwrap());
         let mut missing = vec![String::new()];
         for _ in 0..3 {
-            world.nodes[1].store().begin_repair().unwrap();
-            let links = [world.connect(1, 0), world.connect(1, 2)];
-            missing = world.nodes[1].store().finish_repair().unwrap().missing;
+            world.nodes[n].store().begin_repair().unwrap();
+            let links = others.map(|other| world.connect(n, other));
+            missing = world.nodes[n].store().finish_repair().unwrap().missing;
             world.run();
             links.into_iter().for_each(|link| world.cut(link));
             if missing.is_empty() {
@@ -85,11 +105,21 @@ fn whatever_record_rots_beside_a_fork_a_repair_makes_all_whole() {
             }
         }
         assert_eq!(missing, Vec::<String>::new(), "{place}");
-        assert_eq!(world.hashes(1), whole, "{place}");
-        world.nodes[1].store().close().unwrap();
-        let found = crate::store::verify(&world.disks[1], true).unwrap();
+        assert_eq!(world.hashes(n), whole, "{place}");
+        world.nodes[n].store().close().unwrap();
+        let found = crate::store::verify(&world.disks[n], true).unwrap();
         assert_eq!(found.problems, [], "{place}");
     }
+}
+
+#[test]
+fn whatever_record_rots_beside_a_fork_a_repair_makes_all_whole() {
+    assert_repairs(&mut forked(), 1, [0, 2]);
+}
+
+#[test]
+fn whatever_record_rots_beside_a_log_that_is_forked_at_once_a_repair_makes_all_whole() {
+    assert_repairs(&mut forked_at_once(), 0, [1, 2]);
 }
 
 #[test]

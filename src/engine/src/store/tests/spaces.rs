@@ -58,3 +58,22 @@ fn a_space_that_was_retired_can_be_joined_again() {
     store.close().unwrap();
     assert_eq!(open(&disk, 1).space_named("again"), Some(space));
 }
+
+#[test]
+fn who_lost_the_genesis_of_a_space_and_joins_it_again_gives_its_number_to_nothing_else() {
+    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
+    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
+    let space = store.create_space(now(1), "default").unwrap();
+    peer.join_space(space, "default").unwrap();
+    pass(&mut store, &mut peer, space);
+    peer.sync().unwrap();
+    // A copy of the directory that was taken before anything in it was durable.
+    disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+    open(&disk, 1).join_space(space, "default").unwrap();
+    let mut store = open(&disk, 1);
+    write(&mut store, 2, vec![put("k", "1")]);
+    pass(&mut store, &mut peer, space);
+    pass(&mut peer, &mut store, space);
+    assert_eq!(text(&mut peer, "k").as_deref(), Some("1"));
+    assert_eq!(store.state_hash(&space).unwrap(), peer.state_hash(&space).unwrap());
+}
