@@ -387,7 +387,10 @@ fn bounded(world: &World, attack: Attack) {
     assert!(world.outbox_max <= 64, "{attack}: {} outputs", world.outbox_max);
     for n in 0..3 {
         let (bytes, sent) = (world.disk_bytes(n), world.from_enemy);
-        assert!(bytes <= sent + (4 << 20), "{attack}: {bytes} on disk, {sent} were sent");
+        // It sends a large commit once, and the others get it from whoever took it: each has it in
+        // its log, and folded in a sidecar.
+        let places = if attack == Attack::HugeCommits { 2 } else { 1 };
+        assert!(bytes <= places * sent + (4 << 20), "{attack}: {bytes} on disk, {sent} were sent");
     }
     // Honest nodes never part over it.
     let parted = world.closes.iter().find(|(_, peer, _, _)| *peer != ENEMY);
