@@ -274,6 +274,21 @@ fn what_is_set_aside_is_not_built_upon_the_other_side_of_a_fork() {
 }
 
 #[test]
+fn what_was_acknowledged_is_not_lost_in_a_repair_though_its_log_is_closed() {
+    assert_holds(include_str!("scenarios/set_aside_and_then_closed.txt"));
+}
+
+#[test]
+fn names_of_branches_are_not_taken_for_names_in_records() {
+    assert_holds(include_str!("scenarios/a_branch_beside_what_is_told.txt"));
+}
+
+#[test]
+fn the_last_copy_of_what_a_stranger_has_alone_is_spared() {
+    assert_holds(include_str!("scenarios/a_stranger_has_the_last_copy_of_its_own.txt"));
+}
+
+#[test]
 fn a_disk_that_lied_is_replaced_though_another_lied_too() {
     assert_holds(include_str!("scenarios/lost_by_a_lie_beside_another.txt"));
 }

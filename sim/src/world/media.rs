@@ -10,11 +10,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use kdelta_engine::base::SpaceId;
+use kdelta_engine::causal::Tip;
 use kdelta_engine::log::{Disk, FileId, FileKind, Position};
 use kdelta_engine::node::{JobId, Report};
 use kdelta_engine::store::{Problem, verify};
 
-use super::{Event, NS_PER_MS, SeatDisk, World};
+use super::{Event, NS_PER_MS, World};
 use crate::check::Broken;
 use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
@@ -149,18 +151,18 @@ impl World {
         let from = Position { segment: place, offset: 0 };
         let upto = Position { segment: place, offset: u32::MAX };
         let store = node.store_ref();
-        let Ok((held, _)) = store.arrived(&self.space, from, upto, usize::MAX) else {
-            return false;
-        };
         let keepers: Vec<usize> = self.keepers().filter(|keeper| *keeper != at).collect();
-        held.iter().all(|arrived| {
+        let is_kept = |space: &SpaceId, tip: &Tip| {
             keepers.iter().any(|keeper| {
                 let node = self.seats.get(*keeper).and_then(|seat| seat.node.as_ref());
-                let id = |store: &super::Store<SeatDisk>| {
-                    store.id_at(&self.space, &arrived.tip.log, arrived.tip.seq)
-                };
-                node.and_then(|node| id(node.store_ref())) == Some(arrived.tip.id)
+                let id = node.and_then(|node| node.store_ref().id_at(space, &tip.log, tip.seq));
+                id == Some(tip.id)
             })
+        };
+        // A stranger has a space of its own, which nobody else has.
+        store.local().spaces.iter().all(|space| {
+            let held = store.arrived(&space.id, from, upto, usize::MAX);
+            held.is_ok_and(|(held, _)| held.iter().all(|arrived| is_kept(&space.id, &arrived.tip)))
         })
     }
 

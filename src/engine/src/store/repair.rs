@@ -12,7 +12,7 @@ use super::apply::kinds;
 use super::blind::hides;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
-use crate::base::{CommitId, LogId, Reader, SpaceId};
+use crate::base::{CommitId, Instant, LogId, Now, Reader, SpaceId};
 use crate::causal::Tip;
 use crate::event::{Commit, Dictionary, compact};
 use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
@@ -106,7 +106,12 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`WriteError`] if the disk refuses: the store is as damaged as before.
     pub fn finish_repair(&mut self) -> Result<Repaired, WriteError> {
-        self.take_asides()?;
+        let branches = self.take_asides()?;
+        if let Err(error) = self.build_upon(&branches) {
+            // What is not built upon does not count, and is set aside again.
+            self.end_repair()?;
+            return Err(error);
+        }
         let mut out = Repaired::default();
         for aside in &self.asides {
             let place = aside.position;
@@ -202,25 +207,46 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Appends what was set aside and is the next of its log by now; forgets what is here already.
-    fn take_asides(&mut self) -> Result<(), AppendError> {
+    /// Returns the own commits among it that count only if another log builds upon them.
+    fn take_asides(&mut self) -> Result<Vec<(usize, Tip)>, AppendError> {
         let mut asides = std::mem::take(&mut self.asides);
         self.name_logs(&mut asides);
         self.note_asides(&mut asides);
         self.asides = asides;
-        let mut progress = true;
+        let (mut branches, mut unbuilt, mut progress) = (Vec::new(), Vec::new(), true);
         while progress {
             progress = false;
+            self.asides.append(&mut unbuilt);
             for aside in std::mem::take(&mut self.asides) {
                 match self.fit(&aside)? {
                     Fit::Here => progress = true,
                     Fit::Next(space_ix, commit) => {
                         sometimes!("store-set-aside-and-taken");
+                        let tip = commit.tip();
+                        let suspect = self.table(space_ix)?.is_suspect(&tip.log, tip.seq);
+                        branches.extend(suspect.then_some((space_ix, tip)));
                         self.append_commit(space_ix, Arc::new(*commit))?;
                         progress = true;
                     }
                     Fit::NotYet => self.asides.push(aside),
+                    Fit::Unbuilt => unbuilt.push(aside),
                 }
             }
+        }
+        Ok(branches)
+    }
+
+    /// Builds upon the ends of branches, by commits without events: so they count everywhere.
+    fn build_upon(&mut self, branches: &[(usize, Tip)]) -> Result<(), WriteError> {
+        for (space_ix, tip) in branches {
+            let table = self.table(*space_ix)?;
+            if table.ending_in(tip).is_none() {
+                continue;
+            }
+            // Nothing is known of the time but that it was later than all that is here.
+            let now = Now { mono: Instant::default(), wall: table.hlc.wall() };
+            let own = self.own_log()?;
+            self.acknowledge(now, *space_ix, own, &[*tip])?;
         }
         Ok(())
     }
@@ -234,13 +260,23 @@ impl<D: Disk + Clone> Store<D> {
         let told = aside.told.map(|(space, tip)| (space, tip.log, tip.seq));
         let Some((space, log, seq)) = told.or_else(read) else { return Ok(Fit::NotYet) };
         let Some(space_ix) = self.local.space_index(&space) else { return Ok(Fit::Here) };
-        // What is suspect comes again with what builds upon it.
+        // What is suspect comes again with what builds upon it; but nobody else may have what was
+        // written here.
         let suspect = self.table(space_ix)?.is_suspect(&log, seq);
-        if suspect || seq <= self.seq(space_ix, &log) {
+        let foreign = log.replica != self.key.id();
+        if if suspect { foreign } else { seq <= self.seq(space_ix, &log) } {
             return Ok(Fit::Here);
         }
         let id = aside.told.map(|(_, tip)| tip.id);
         match self.told_commit(body, names, &[], base_ms, id)? {
+            Some(commit) if suspect => {
+                if self.locate(space_ix, &commit.tip())?.is_some() {
+                    return Ok(Fit::Here);
+                }
+                let follows = self.builds_upon_this(space_ix, &commit)?;
+                Ok(if follows { Fit::Next(space_ix, Box::new(commit)) } else { Fit::Unbuilt })
+            }
+            None if suspect => Ok(Fit::Unbuilt),
             Some(commit) if self.builds_upon_this(space_ix, &commit)? => {
                 let table = self.table(space_ix)?;
                 let tip = table.log(&commit.log()).map_or(CommitId::ZERO, |log| log.id);
@@ -322,8 +358,10 @@ impl<D: Disk + Clone> Store<D> {
 enum Fit {
     /// It is here already, or another in its place.
     Here,
-    /// It is the next of its log.
+    /// It is the next of its log, or of a branch of it.
     Next(usize, Box<Commit>),
     /// What it builds upon is still missing.
     NotYet,
+    /// The same, and nothing that counts waits for it.
+    Unbuilt,
 }

@@ -91,16 +91,20 @@ impl<D: Disk + Clone> Store<D> {
 
 /// Reads what a sidecar tells.
 fn tell<D: Disk + Clone>(sealed: &Sealed<D>) -> Result<Told, SidecarError> {
-    let (names, tables) = (sealed.dictionary()?, sealed.tables()?);
-    let mut commits = BTreeMap::new();
-    for (ix, entry) in names.entries() {
+    let tables = sealed.tables()?;
+    let (mut names, mut commits) = (Dictionary::default(), BTreeMap::new());
+    for (ix, entry) in sealed.dictionary()?.entries() {
         let table = tables.iter().find(|table| table.id == entry.space);
         let log = table.map_or(entry.log, |table| table.origin(&entry.log));
+        if log == entry.log {
+            // Names of branches are the sidecar's own: no record uses them.
+            names.complete(ix, *entry);
+        }
         for commit in sealed.sidecar.commits(ix, 0) {
             let commit = commit?;
             let tip = Tip { log, seq: commit.seq, id: commit.id };
             commits.insert(commit.offset, (entry.space, tip));
         }
     }
-    Ok(Told { names: Some(names.without_ids()), commits, noted: 0 })
+    Ok(Told { names: Some(names), commits, noted: 0 })
 }
