@@ -3,6 +3,7 @@
 //! Skips, visibly, where no Chromium is installed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what goes wrong fails the test")]
+#![expect(clippy::print_stderr, reason = "what was not tested is said, or nobody would know")]
 
 mod common;
 

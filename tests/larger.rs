@@ -3,11 +3,7 @@
 //! `KDELTA_TEST_KEYS` changes the number of keys, of about 550 bytes each.
 
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may panic; clippy.toml grants that to test functions, not to their helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -209,8 +209,8 @@ pub struct NetLimits {
     pub queue_bytes: usize,
     /// How many bytes are sent and not yet acknowledged.
     pub unacked_bytes: u64,
-    /// How long each address of a dial is tried, names and handshake included. The next one is tried
-    /// beside it when it has not answered in a fraction of that.
+    /// How long each address of a dial is tried, names and handshake included. The next one is
+    /// tried beside it when it has not answered in a fraction of that.
     pub dial: Duration,
     /// How many dials run at once.
     pub dials_max: usize,

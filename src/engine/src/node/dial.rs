@@ -74,15 +74,15 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Takes note of where a replica may be. One that is admitted is tried there soon, however often
-    /// it was in vain before; of all others it is only known.
+    /// Takes note of where a replica may be. One that is admitted is tried there soon, however
+    /// often it was in vain before; of all others it is only known.
     pub(super) fn found(&mut self, peer: ReplicaId, mut addresses: Vec<String>) {
+        addresses.retain(|address| address.len() <= limits::ADDRESS_BYTES_MAX);
+        addresses.truncate(limits::PEER_ADDRESSES_MAX);
         if addresses.is_empty() {
             self.nearby.remove(&peer);
             return;
         }
-        addresses.retain(|address| address.len() <= limits::ADDRESS_BYTES_MAX);
-        addresses.truncate(limits::PEER_ADDRESSES_MAX);
         let there = self.nearby.get(&peer);
         if there == Some(&addresses)
             || there.is_none()

@@ -52,7 +52,7 @@ impl<D: Disk + Clone> Sealed<D> {
     }
 
     /// Tells whether this was built upon the tables that are in the sidecar before: logs are named
-    /// as in the tables, and what is built anew, and knows of a fork or not, may name them otherwise.
+    /// as there, and what is built anew, and knows of a fork or not, may name them otherwise.
     pub(crate) fn follows(&self, former: Option<&Self>) -> bool {
         self.sidecar.lineage().upon == stands_for(former)
     }
