@@ -255,6 +255,7 @@ fn what_is_read_again_after_the_clock_went_back_is_not_new() {
 fn a_branch_counts_no_more_if_what_builds_upon_it_is_lost_or_refused() {
     assert_holds(include_str!("scenarios/sealed_before_what_builds_upon_a_branch.txt"));
     assert_holds(include_str!("scenarios/full_before_what_builds_upon_a_branch.txt"));
+    assert_holds(include_str!("scenarios/refused_beside_a_branch_by_a_failing_disk.txt"));
 }
 
 #[test]

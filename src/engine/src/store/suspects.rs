@@ -68,7 +68,10 @@ impl<D: Disk + Clone> Store<D> {
     /// Lets what was released count no more: nothing builds upon it yet, so a replay leaves it out.
     fn take_back(&mut self) -> Result<(), InsertError> {
         let flushed = self.flush();
-        self.reload()?;
+        // What a failing disk left in memory alone is not there to be read again.
+        if self.trouble().is_none() {
+            self.reload()?;
+        }
         Ok(flushed?)
     }
 
