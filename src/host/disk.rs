@@ -511,6 +511,10 @@ mod tests {
             fs::write(disk.path(segment(number)), b"x").unwrap();
             assert_eq!(disk.len(segment(number)), Ok(1));
         }
+        assert_eq!(locked(&disk.table).open.len(), 1, "a file is not opened to be measured");
+        for number in 1..400 {
+            disk.read(segment(number), 0, &mut [0]).unwrap();
+        }
         let table = locked(&disk.table);
         assert_eq!(table.open.len(), OPEN_FILES_MAX);
         assert!(table.open.contains_key(&segment(0)));
