@@ -9,6 +9,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Weak;
+use std::time::Duration;
 
 use data_encoding::BASE32_DNSSEC;
 use mdns_sd::{
@@ -75,8 +76,10 @@ impl Nearby {
 
 impl Drop for Nearby {
     fn drop(&mut self) {
-        // Says goodbye, and ends both threads.
-        let _ = self.daemon.shutdown();
+        // Ends both threads. The process may end next, and goodbye would not be said.
+        if let Ok(done) = self.daemon.shutdown() {
+            let _ = done.recv_timeout(GOODBYE);
+        }
     }
 }
 
@@ -129,6 +132,9 @@ fn is_link_local(addr: &SocketAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How many letters of a replica's id its host name has: enough to differ in one network.
 const HOST_CHARS: usize = 16;
