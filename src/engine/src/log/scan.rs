@@ -61,7 +61,8 @@ impl<D: Disk> Iterator for Scan<'_, D> {
                     self.walk = Some(walk);
                     return Some(Err(damage));
                 }
-                self.enter(self.segment + 1, 0);
+                // A list may name the last place that there can be.
+                self.enter(self.segment.checked_add(1)?, 0);
                 continue;
             }
             let position = Position { segment: self.segment, offset: self.at };
