@@ -18,7 +18,6 @@ use mdns_sd::{
 
 use super::replica::Shared;
 use crate::engine::base::ReplicaId;
-use crate::engine::limits;
 use crate::engine::node::Input;
 
 /// The type of the service that nodes announce.
@@ -112,7 +111,6 @@ fn addresses_of(service: &ResolvedService) -> Vec<String> {
     let mut found: Vec<SocketAddr> =
         service.addresses.iter().map(|ip| address(ip, service.port)).collect();
     found.sort_by_key(|addr| (is_link_local(addr), addr.is_ipv6(), *addr));
-    found.truncate(limits::PEER_ADDRESSES_MAX);
     found.iter().map(ToString::to_string).collect()
 }
 

@@ -340,7 +340,7 @@ impl Replica {
     pub fn peers_remove(&self, id: ReplicaId) -> Result<(), NodeError> {
         self.read(|store| {
             store.edit_local(|local| {
-                let known = local.peers.iter().find(|peer| peer.replica == id);
+                let known = local.peer(&id);
                 let spaces = known.map(|peer| peer.admitted.clone()).unwrap_or_default();
                 local.tickets.retain(|ticket| !spaces.contains(&ticket.space));
                 local.peers.retain(|peer| peer.replica != id);
@@ -504,9 +504,9 @@ impl Shared {
         };
         let Some(address) = remote.map(|remote| remote.to_string()) else { return };
         let told = state.node.nearby().any(|(id, there)| *id == peer && there.contains(&address));
-        let mut known = state.node.store_ref().local().peers.iter();
-        let known = known.find(|known| known.replica == peer && !known.admitted.is_empty());
-        if !told || known.is_none_or(|known| known.addresses.contains(&address)) {
+        let local = state.node.store_ref().local();
+        let is_kept = local.peer(&peer).is_some_and(|known| known.addresses.contains(&address));
+        if !told || is_kept || !local.is_admitted(&peer) {
             return;
         }
         let edited = state.node.store().edit_local(|local| {

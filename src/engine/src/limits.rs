@@ -58,6 +58,9 @@ pub const PEERS_MAX: usize = 4096;
 pub const PEER_ADDRESSES_MAX: usize = 16;
 /// Most replicas of which is known where the network says they are, besides those admitted.
 pub const NEARBY_MAX: usize = 256;
+/// Most addresses of one replica that are taken from the network: anybody may say them, and those
+/// that proved good must still be tried.
+pub const NEARBY_ADDRESSES_MAX: usize = PEER_ADDRESSES_MAX / 2;
 /// Longest address, in bytes: a host name has at most 253.
 pub const ADDRESS_BYTES_MAX: usize = 280;
 /// Most tickets that can be open at once.

@@ -228,7 +228,7 @@ impl Backend {
     pub(super) fn would_remove(&self, id: ReplicaId) -> Result<Value, Problem> {
         self.read(|store| {
             let local = store.local();
-            let known = local.peers.iter().find(|peer| peer.replica == id);
+            let known = local.peer(&id);
             let spaces = known.map(|peer| peer.admitted.clone()).unwrap_or_default();
             let tickets = local.tickets.iter().filter(|ticket| spaces.contains(&ticket.space));
             Ok(json!({

@@ -19,7 +19,7 @@ impl<D: Disk + Clone> Node<D> {
     /// Dials a peer now, unless that is under way.
     pub(super) fn dial(&mut self, peer: ReplicaId) {
         let mut addresses = self.nearby.get(&peer).cloned().unwrap_or_default();
-        let known = self.store.local().peers.iter().find(|known| known.replica == peer);
+        let known = self.store.local().peer(&peer);
         for address in known.iter().flat_map(|known| &known.addresses) {
             if !addresses.contains(address) {
                 addresses.push(address.clone());
@@ -78,7 +78,7 @@ impl<D: Disk + Clone> Node<D> {
     /// often it was in vain before; of all others it is only known.
     pub(super) fn found(&mut self, peer: ReplicaId, mut addresses: Vec<String>) {
         addresses.retain(|address| address.len() <= limits::ADDRESS_BYTES_MAX);
-        addresses.truncate(limits::PEER_ADDRESSES_MAX);
+        addresses.truncate(limits::NEARBY_ADDRESSES_MAX);
         if addresses.is_empty() {
             self.nearby.remove(&peer);
             return;
@@ -87,7 +87,7 @@ impl<D: Disk + Clone> Node<D> {
         if there == Some(&addresses)
             || there.is_none()
                 && self.nearby.len() >= limits::NEARBY_MAX
-                && !self.is_admitted(&peer)
+                && !self.store.local().is_admitted(&peer)
         {
             return;
         }
@@ -100,21 +100,17 @@ impl<D: Disk + Clone> Node<D> {
         self.tick_dialing();
     }
 
-    fn is_admitted(&self, peer: &ReplicaId) -> bool {
-        let known = self.store.local().peers.iter().find(|known| known.replica == *peer);
-        known.is_some_and(|known| !known.admitted.is_empty())
-    }
-
     /// Dials the known peers whose time has come.
     pub(super) fn tick_dialing(&mut self) {
         if !self.config.keep_connected {
             return;
         }
         let known = self.store.local().peers.iter();
-        let known = known.filter(|peer| !peer.admitted.is_empty());
-        let placed = known
-            .filter(|peer| !peer.addresses.is_empty() || self.nearby.contains_key(&peer.replica));
-        let peers: Vec<ReplicaId> = placed.map(|peer| peer.replica).collect();
+        let known = known.filter(|peer| {
+            let is_placed = !peer.addresses.is_empty() || self.nearby.contains_key(&peer.replica);
+            is_placed && !peer.admitted.is_empty()
+        });
+        let peers: Vec<ReplicaId> = known.map(|peer| peer.replica).collect();
         for peer in peers {
             if self.links.values().any(|link| link.peer == peer) {
                 continue;

@@ -194,8 +194,7 @@ impl<D: Disk + Clone> Node<D> {
 
     /// Shows the tickets that this replica holds from that peer.
     fn use_secrets(&mut self, id: LinkId, peer: ReplicaId, process: &[u8; 16]) {
-        let local = self.store.local();
-        let known = local.peers.iter().find(|known| known.replica == peer);
+        let known = self.store.local().peer(&peer);
         for (space, secret) in known.map(|known| known.secrets.clone()).unwrap_or_default() {
             let own = self.store.replica();
             let proof = admission_proof(&secret, &space, &own, &peer, process);
@@ -260,8 +259,7 @@ impl<D: Disk + Clone> Node<D> {
     /// Lifts a stranger's limits once the peer may sync something here.
     fn admit_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
-        let known = self.store.local().peers.iter().find(|known| known.replica == link.peer);
-        let known = known.is_some_and(|known| !known.admitted.is_empty());
+        let known = self.store.local().is_admitted(&link.peer);
         if !link.admitted && (known || self.config.open || link.outgoing) {
             self.urgent.push_back(Output::Admit { link: id });
             if let Some(link) = self.links.get_mut(&id) {

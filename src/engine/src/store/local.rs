@@ -171,6 +171,11 @@ impl Local {
         self.spaces.iter().position(|space| space.id == *id)
     }
 
+    /// Returns what is known of a replica.
+    pub fn peer(&self, replica: &ReplicaId) -> Option<&LocalPeer> {
+        self.peers.iter().find(|peer| peer.replica == *replica)
+    }
+
     /// Returns what is known of a replica, made anew if nothing is.
     pub fn peer_mut(&mut self, replica: ReplicaId) -> Option<&mut LocalPeer> {
         if !self.peers.iter().any(|peer| peer.replica == replica) {
@@ -185,7 +190,12 @@ impl Local {
 
     /// Tells whether a peer may sync a space.
     pub fn admits(&self, replica: &ReplicaId, space: &SpaceId) -> bool {
-        self.peers.iter().any(|peer| peer.replica == *replica && peer.admitted.contains(space))
+        self.peer(replica).is_some_and(|peer| peer.admitted.contains(space))
+    }
+
+    /// Tells whether a replica may sync any space.
+    pub fn is_admitted(&self, replica: &ReplicaId) -> bool {
+        self.peer(replica).is_some_and(|peer| !peer.admitted.is_empty())
     }
 
     fn encode(&self) -> Vec<u8> {

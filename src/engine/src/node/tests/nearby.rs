@@ -110,10 +110,16 @@ fn what_the_network_says_is_bounded() {
     }
     let nearby: Vec<_> = world.nodes[0].nearby().collect();
     assert_eq!(nearby.len(), limits::NEARBY_MAX);
-    assert_eq!(nearby[0].1.len(), limits::PEER_ADDRESSES_MAX);
+    assert_eq!(nearby[0].1.len(), limits::NEARBY_ADDRESSES_MAX);
     assert_eq!(nearby[0].1[0], "host:0");
     // A peer is heard of nevertheless.
-    admit(&mut world, &[]);
+    admit(&mut world, &["good:1"]);
     found(&mut world, PEER, &["here:1"]);
-    assert_eq!(dials(&mut world, 0), [["here:1"]]);
+    assert_eq!(dials(&mut world, 0), [["here:1", "good:1"]]);
+    // Whoever announces many places for it does not crowd out the one that is known.
+    fail(&mut world);
+    found(&mut world, PEER, &many);
+    let dialled = dials(&mut world, 2_000).concat();
+    let good = dialled.iter().position(|address| address == "good:1");
+    assert!(good.is_some_and(|at| at < limits::PEER_ADDRESSES_MAX), "{dialled:?}");
 }
