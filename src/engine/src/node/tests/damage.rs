@@ -50,13 +50,18 @@ fn forked() -> World {
     world.put(2, "c", "2");
     world.run();
     links.into_iter().for_each(|link| world.cut(link));
-    let links = [world.connect(1, 2), world.connect(0, 1), world.connect(twin, 1)];
+    all_meet_at(&mut world, 1, [2, 0, twin]);
+    world
+}
+
+/// Each writes while all are connected with one of them.
+fn all_meet_at(world: &mut World, hub: usize, others: [usize; 3]) {
+    let links = others.map(|other| world.connect(other, hub));
     for n in 0..4 {
         world.put(n, "d", &n.to_string());
         world.run();
     }
     links.into_iter().for_each(|link| world.cut(link));
-    world
 }
 
 /// The same with a log that is forked from its first commit on.
@@ -71,12 +76,7 @@ fn forked_at_once() -> World {
     world.put(2, "c", "2");
     world.run();
     links.into_iter().for_each(|link| world.cut(link));
-    let links = [world.connect(0, 2), world.connect(0, 1), world.connect(twin, 0)];
-    for n in 0..4 {
-        world.put(n, "d", &n.to_string());
-        world.run();
-    }
-    links.into_iter().for_each(|link| world.cut(link));
+    all_meet_at(&mut world, 0, [2, 1, twin]);
     world
 }
 

@@ -40,16 +40,22 @@ fn a_space_that_was_joined_and_is_empty_yet_stays() {
     assert_eq!(open(&disk, 1).space_named("default"), Some(SpaceId([7; 32])));
 }
 
-#[test]
-fn a_space_that_was_retired_can_be_joined_again() {
+/// A disk that lost the space which was made there, and a peer that holds it.
+fn lost_and_held() -> (Arc<MemoryDisk>, TestStore, SpaceId) {
     let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
     let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
     let space = store.create_space(now(1), "default").unwrap();
     peer.join_space(space, "default").unwrap();
     pass(&mut store, &mut peer, space);
     peer.sync().unwrap();
-    // The disk lied, and its peer has what it lost.
     disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+    (disk, peer, space)
+}
+
+#[test]
+fn a_space_that_was_retired_can_be_joined_again() {
+    // The disk lied, and its peer has what it lost.
+    let (disk, mut peer, space) = lost_and_held();
     let mut store = open(&disk, 1);
     assert!(!store.has_space(&space));
     store.join_space(space, "again").unwrap();
@@ -61,14 +67,8 @@ fn a_space_that_was_retired_can_be_joined_again() {
 
 #[test]
 fn who_lost_the_genesis_of_a_space_and_joins_it_again_gives_its_number_to_nothing_else() {
-    let (disk, other) = (Arc::new(MemoryDisk::new()), Arc::new(MemoryDisk::new()));
-    let (mut store, mut peer) = (open(&disk, 1), open(&other, 2));
-    let space = store.create_space(now(1), "default").unwrap();
-    peer.join_space(space, "default").unwrap();
-    pass(&mut store, &mut peer, space);
-    peer.sync().unwrap();
     // A copy of the directory that was taken before anything in it was durable.
-    disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+    let (disk, mut peer, space) = lost_and_held();
     open(&disk, 1).join_space(space, "default").unwrap();
     let mut store = open(&disk, 1);
     write(&mut store, 2, vec![put("k", "1")]);
