@@ -17,7 +17,6 @@ use super::value::span_ms;
 #[derive(Debug, Deserialize)]
 struct PeerList {
     peers: Vec<Peer>,
-    #[serde(default)]
     nearby: Vec<Near>,
 }
 
@@ -35,7 +34,6 @@ pub(crate) struct Peer {
     address: Option<String>,
     connected: bool,
     in_sync: Option<bool>,
-    #[serde(default)]
     since: Option<String>,
     rtt_ms: Option<f64>,
 }

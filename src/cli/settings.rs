@@ -58,8 +58,9 @@ pub(crate) struct Settings {
     pub(crate) log_format: Setting<String>,
     /// Where `serve` listens for peers.
     pub(crate) listen: Setting<String>,
-    /// Where `serve` answers HTTP, or `off`.
+    /// Whether `serve` tells the local network of itself and listens to it: `on` or `off`.
     pub(crate) mdns: Setting<String>,
+    /// Where `serve` answers HTTP, or `off`.
     pub(crate) http: Setting<String>,
     /// `token` or `off`.
     pub(crate) http_auth: Setting<String>,
@@ -155,9 +156,8 @@ impl Settings {
                 .hint("Write token or off"));
         }
         if !matches!(self.mdns.value.as_str(), "on" | "off") {
-            return Err(
-                Failure::usage(format!("mdns is {:?}", self.mdns.value)).hint("Write on or off")
-            );
+            return Err(Failure::usage(format!("{:?} is no setting of mdns", self.mdns.value))
+                .hint("Write on or off"));
         }
         if !matches!(self.log_format.value.as_str(), "text" | "json") {
             return Err(Failure::usage(format!("{:?} is no log format", self.log_format.value))

@@ -312,7 +312,7 @@ fn tags_peers_and_spaces_are_managed() {
         r#"{{"name":"v1","version":"{V1}","time":"2026-01-02T03:04:05.678Z","author":"{ADA}"}}"#
     );
     let peers = format!(
-        r#"{{"peers":[{{"replica":"{BOB}","address":"192.0.2.7:7440","connected":true,"in_sync":true,"since":"2026-01-02T03:04:05.678Z","rtt_ms":1.25}},{{"replica":"{ADA}","address":null,"connected":false,"in_sync":null,"since":null,"rtt_ms":null}}]}}"#
+        r#"{{"peers":[{{"replica":"{BOB}","address":"192.0.2.7:7440","connected":true,"in_sync":true,"since":"2026-01-02T03:04:05.678Z","rtt_ms":1.25}},{{"replica":"{ADA}","address":null,"connected":false,"in_sync":null,"since":null,"rtt_ms":null}}],"nearby":[{{"replica":"{ADA}","address":"192.0.2.9:7440"}}]}}"#
     );
     let space = format!(
         r#"{{"name":"team","id":"{BOB}","keys":3,"events":9,"frontier":[],"state_hash":null,"value_hash":"{ADA}"}}"#
@@ -371,6 +371,9 @@ fn tags_peers_and_spaces_are_managed() {
     PEER          ADDRESS         CONNECTED  IN SYNC  SINCE                     RTT
     b0bb0bb0bb0b  192.0.2.7:7440  yes        yes      2026-01-02T03:04:05.678Z  1.2 ms
     ada0ada0ada0                  no
+
+    NEARBY, NOT ADMITTED                                              ADDRESS
+    ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0  192.0.2.9:7440
     exit 0
     $ peers add b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb@192.0.2.7:7440
     > POST /v1/peers content-type=application/json {"replica":"b0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb0bb","space":"default","address":"192.0.2.7:7440"}
