@@ -39,6 +39,8 @@ exits() {
 serve() {
     local dir="$1" line
     shift
+    # What an earlier node on this directory said is not taken for this one's word.
+    rm -f "$dir.ready"
     # Not through the function: its process would be a shell between us and the node.
     "$binary" serve --data-dir "$dir" --listen 127.0.0.1:0 "$@" >"$dir.ready" 2>"$dir.log" &
     nodes+=($!)

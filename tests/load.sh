@@ -31,6 +31,8 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; tail -n 20 ./*.log >&2; exit 1; }
 serve() {
     local name="$1"
     shift
+    # What an earlier node on this directory said is not taken for this one's word.
+    rm -f "$name.ready"
     KDELTA_DATA_DIR="$home/$name" "$binary" serve --listen 127.0.0.1:0 --http 127.0.0.1:0 \
         --no-mdns "$@" >"$name.ready" 2>"$name.log" &
     nodes+=($!)
