@@ -88,6 +88,45 @@ fn a_replica_in_the_middle_forwards() {
     }
 }
 
+/// Two nodes know a third one, and go on together when it is gone.
+fn goes_on_without_the_one_in_the_middle(home: &Home, options: &[&str], admit: bool) {
+    let b = home.serve("b", options);
+    home.ok("b", &["put", "origin", "b"]);
+    let tickets = [home.ok("b", &["ticket"]), home.ok("b", &["ticket"])];
+    let with = |ticket| [options, &["--join", ticket]].concat();
+    let a = home.serve("a", &with(tickets[0].as_str()));
+    let c = home.serve("c", &with(tickets[1].as_str()));
+    for name in ["a", "c"] {
+        until("they have joined", || home.run(name, &["get", "origin"]).status.success());
+    }
+    if admit {
+        home.ok("a", &["peers", "add", c.replica()]);
+        home.ok("c", &["peers", "add", a.replica()]);
+    }
+    until("both ends have met", || {
+        let peers = home.json("a", &["peers"]);
+        let met = |peer: &serde_json::Value| {
+            peer["replica"] == c.replica() && peer["connected"] == true && peer["in_sync"] == true
+        };
+        peers["peers"].as_array().is_some_and(|peers| peers.iter().any(met))
+    });
+    b.stop();
+    home.ok("a", &["put", "note", "without b"]);
+    until("c hears of a", || home.run("c", &["get", "note"]).stdout == b"without b\n");
+    a.stop();
+    c.stop();
+}
+
+#[test]
+fn nodes_that_are_open_meet_through_the_one_that_they_know() {
+    goes_on_without_the_one_in_the_middle(&Home::new(), &["--open"], false);
+}
+
+#[test]
+fn peers_are_told_where_those_are_that_they_admit() {
+    goes_on_without_the_one_in_the_middle(&Home::new(), &[], true);
+}
+
 #[test]
 fn both_sides_of_a_cut_keep_what_they_wrote() {
     let home = Home::new();

@@ -1,11 +1,13 @@
 //! One writer per data directory.
 //!
 //! The lock is an advisory lock of the operating system on the file `lock`, so it dies with the
-//! process that holds it, however that ends, and a left-over file means nothing. The holder writes
-//! its process id into the file: for messages only. Network file systems may not honour it.
+//! process that holds it, however that ends, and a left-over file means nothing. Nothing is written
+//! into it: on a busy disk that would wait for the file system's journal, at each opening. Network
+//! file systems may not honour it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +29,7 @@ pub enum LockError {
     Held {
         /// The data directory.
         dir: PathBuf,
-        /// The process that holds the lock, if it could be read.
+        /// The process that holds the lock, where the system tells (Linux).
         pid: Option<u32>,
     },
     /// The directory cannot be written; [`Lock::acquire_shared`] is enough to read it.
@@ -59,17 +61,14 @@ impl Lock {
     /// [`LockError::Held`] when time is up, [`LockError::ReadOnly`] if the directory cannot be
     /// written, [`LockError::Io`] otherwise.
     pub fn acquire(dir: &Path, wait: Duration) -> Result<Self, LockError> {
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path(dir))
             .map_err(|source| refused(dir, source))?;
-        poll(dir, &mut file, wait, File::try_lock)?;
-        // For messages only: a full disk must not keep anybody from opening the store. As long as
-        // any other id, so that nothing is cut: that would wait for the file system's journal.
-        let _ = file.write_all(format!("{:<10}\n", std::process::id()).as_bytes());
+        poll(dir, &file, wait, File::try_lock)?;
         Ok(Self { file: Some(file), exclusive: true })
     }
 
@@ -81,7 +80,7 @@ impl Lock {
     /// # Errors
     /// [`LockError::Held`] when a writer does not go in time, [`LockError::Io`] otherwise.
     pub fn acquire_shared(dir: &Path, wait: Duration) -> Result<Self, LockError> {
-        let mut file = match File::open(path(dir)) {
+        let file = match File::open(path(dir)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_dir() => {
                 match OpenOptions::new().create_new(true).read(true).write(true).open(path(dir)) {
@@ -95,7 +94,7 @@ impl Lock {
             }
             Err(source) => return Err(io_error(dir, source)),
         };
-        poll(dir, &mut file, wait, File::try_lock_shared)?;
+        poll(dir, &file, wait, File::try_lock_shared)?;
         Ok(Self { file: Some(file), exclusive: false })
     }
 
@@ -115,7 +114,7 @@ impl Lock {
 
 fn poll(
     dir: &Path,
-    file: &mut File,
+    file: &File,
     wait: Duration,
     attempt: fn(&File) -> Result<(), TryLockError>,
 ) -> Result<(), LockError> {
@@ -137,12 +136,26 @@ fn poll(
     }
 }
 
-/// Reads the process id that the holder wrote, if it did.
-fn holder(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.take(32).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Finds the process that holds the lock of a file: of those that the kernel lists (proc_locks(5))
+/// with the file's inode, the one that has this very file open. Other file systems have that inode
+/// too, and some give the kernel another device than they give to us.
+fn holder(file: &File) -> Option<u32> {
+    let own = file.metadata().ok()?;
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    // An arrow leads whoever only waits.
+    let held = locks.lines().filter(|line| !line.contains("->"));
+    let mut holders = held.filter_map(|line| {
+        let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+        let (pid, place) = (fields.next()?.parse().ok()?, fields.next()?);
+        let inode: u64 = place.rsplit(':').next()?.parse().ok()?;
+        (inode == own.ino()).then_some(pid)
+    });
+    let has_it_open = |pid: &u32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut open = open.filter_map(|entry| fs::metadata(entry.path()).ok());
+        open.any(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()))
+    };
+    holders.find(has_it_open)
 }
 
 fn path(dir: &Path) -> PathBuf {

@@ -82,6 +82,7 @@ impl Replica {
         runtime.spawn(carry(Arc::downgrade(&self.shared), endpoint.clone(), events, wake));
         *net = Some(Net { runtime: Some(runtime), endpoint, serving, advertise, nearby: None });
         drop(net);
+        self.shared.tell_addresses();
         self.shared.input(Input::Tick);
         Ok(true)
     }
@@ -180,6 +181,8 @@ async fn carry(
 ) {
     let mut unsent = BTreeMap::new();
     let mut spans = Spans::default();
+    let mut moved = tokio::time::interval(ADDRESSES_EVERY);
+    moved.tick().await;
     loop {
         let event = tokio::select! {
             event = events.recv() => match event {
@@ -187,6 +190,11 @@ async fn carry(
                 None => return,
             },
             () = wake.notified() => None,
+            _ = moved.tick() => {
+                let Some(shared) = shared.upgrade() else { return };
+                tokio::task::spawn_blocking(move || shared.tell_addresses());
+                None
+            }
         };
         let Some(shared) = shared.upgrade() else { return };
         if let Some(event) = event {
@@ -300,6 +308,8 @@ fn refuse(shared: &Arc<Shared>, peer: ReplicaId, reason: String) {
     tokio::task::spawn_blocking(move || shared.input(Input::DialFailed { peer, reason }));
 }
 
+/// How often it is looked whether this machine has other addresses: it may have moved.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(60);
 /// How long goodbyes may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 

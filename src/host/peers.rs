@@ -10,7 +10,7 @@ use super::replica::{Disk, Recovered, Replica, Shared};
 use super::{clock, locked};
 use crate::engine::base::{ReplicaId, SpaceId, WallTime};
 use crate::engine::log::{Disk as _, FileKind};
-use crate::engine::node::{Config, LinkId, Problem, Report, Ticket, TicketError};
+use crate::engine::node::{Config, Input, LinkId, Problem, Report, Ticket, TicketError};
 use crate::engine::store::{LocalTicket, Store, WriteError};
 
 /// Whom to sync with.
@@ -183,7 +183,7 @@ impl Replica {
         expires: Duration,
         uses: u32,
     ) -> Result<String, NodeError> {
-        let addresses = self.own_addresses()?;
+        let addresses = self.shared.own_addresses()?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|_| NodeError::NotServing)?;
         let now_ms = clock::now().wall.0;
@@ -465,12 +465,27 @@ impl Replica {
 
     /// Lets the engine look at its peers anew.
     fn tick(&self) {
-        self.shared.input(crate::engine::node::Input::Tick);
+        self.shared.input(Input::Tick);
+    }
+}
+
+impl Shared {
+    /// Has the engine tell peers where this node may be reached; those that are elsewhere have no
+    /// use for its loopback addresses.
+    pub(super) fn tell_addresses(&self) {
+        let Ok(mut addresses) = self.own_addresses() else { return };
+        let is_loopback = |address: &String| {
+            address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+        };
+        if !addresses.iter().all(is_loopback) {
+            addresses.retain(|address| !is_loopback(address));
+        }
+        self.input(Input::Here { addresses });
     }
 
     /// Returns where peers may reach this node: what is advertised, then each interface's address.
     fn own_addresses(&self) -> Result<Vec<String>, NodeError> {
-        let net = locked(&self.shared.net);
+        let net = locked(&self.net);
         let net = net.as_ref().filter(|net| net.serving).ok_or(NodeError::NotServing)?;
         let listen = net.endpoint.local_addr().map_err(|_| NodeError::NotServing)?;
         let mut addresses = net.advertise.clone();
@@ -488,11 +503,9 @@ impl Replica {
         addresses.truncate(crate::engine::limits::PEER_ADDRESSES_MAX);
         Ok(addresses)
     }
-}
 
-impl Shared {
-    /// Keeps the address at which an admitted peer is met, if the network told of it: whoever is
-    /// there has proven who he is.
+    /// Keeps the address at which an admitted peer is met, if the network or a peer told of it:
+    /// whoever is there has proven who he is.
     pub(super) fn keep_met(&self, link: LinkId) {
         let remote = locked(&self.net)
             .as_ref()
@@ -503,7 +516,7 @@ impl Shared {
             return;
         };
         let Some(address) = remote.map(|remote| remote.to_string()) else { return };
-        let told = state.node.nearby().any(|(id, there)| *id == peer && there.contains(&address));
+        let told = state.node.is_said_at(&peer, &address);
         let local = state.node.store_ref().local();
         let is_kept = local.peer(&peer).is_some_and(|known| known.addresses.contains(&address));
         if !told || is_kept || !local.is_admitted(&peer) {

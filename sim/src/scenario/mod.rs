@@ -49,6 +49,8 @@ pub struct Options {
     pub strangers: Vec<usize>,
     /// Who knows whose address.
     pub topology: Topology,
+    /// Whether replicas know where they are, and tell their peers: those get to know one another.
+    pub told: bool,
     /// At how many bytes a segment is sealed.
     pub segment_bytes: u32,
     /// Memory of a store, in bytes.

@@ -15,7 +15,7 @@ use crate::draw::{Draws, Source, Stream};
 /// A rare class, and in one of how many scenarios it is.
 type Class = (u64, fn(&mut Scenario, &mut Source));
 
-const CLASSES: [Class; 16] = [
+const CLASSES: [Class; 17] = [
     (3, ties),
     (8, many_elements),
     (2, syncs),
@@ -32,6 +32,7 @@ const CLASSES: [Class; 16] = [
     (6, bad_indexes),
     (4, glitches),
     (12, early_repairs),
+    (6, told),
 ];
 
 impl Scenario {
@@ -331,6 +332,11 @@ fn early_repairs(scenario: &mut Scenario, source: &mut Source) {
     let at_ms = start_ms + 4_000 + source.below(2_000);
     scenario.put(at_ms, Action::Repair { seat: ill });
     scenario.options.trouble_ms = scenario.options.trouble_ms.max(start_ms + 12_000);
+}
+
+/// Replicas tell their peers where they are, and those tell others.
+fn told(scenario: &mut Scenario, _: &mut Source) {
+    scenario.options.told = true;
 }
 
 /// Some come in by tickets, and some have none that is good. Disks are not set back or copied here,

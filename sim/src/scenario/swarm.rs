@@ -131,6 +131,7 @@ fn options(swarm: &mut Source, calm: bool) -> Options {
         absent: Vec::new(),
         strangers: Vec::new(),
         topology: topologies.get(swarm.index(4)).copied().unwrap_or(Topology::Mesh),
+        told: false,
         segment_bytes: 4096 << swarm.below(5),
         memory_bytes: (256 << 10) << swarm.below(6),
         places: swarm.below(2) == 0,

@@ -46,6 +46,7 @@ impl Default for Options {
             absent: Vec::new(),
             strangers: Vec::new(),
             topology: Topology::Mesh,
+            told: false,
             segment_bytes: 64 << 10,
             memory_bytes: 4 << 20,
             places: true,
@@ -66,7 +67,7 @@ impl Default for Options {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { replicas, absent, topology, segment_bytes, memory_bytes, .. } = &self.options;
-        let Options { places, sync_us, link, trouble_ms, strangers, .. } = &self.options;
+        let Options { places, sync_us, link, trouble_ms, strangers, told, .. } = &self.options;
         writeln!(f, "{MAGIC}\nseed {}\nreplicas {replicas}", self.seed)?;
         for seat in absent {
             writeln!(f, "absent {seat}")?;
@@ -75,6 +76,9 @@ impl fmt::Display for Scenario {
             writeln!(f, "stranger {seat}")?;
         }
         writeln!(f, "topology {}", topology.name())?;
+        if *told {
+            writeln!(f, "told 1")?;
+        }
         writeln!(f, "segment-bytes {segment_bytes}\nmemory-bytes {memory_bytes}")?;
         writeln!(f, "places {}", u8::from(*places))?;
         writeln!(f, "sync-us {} {}", sync_us[0], sync_us[1])?;
@@ -135,6 +139,10 @@ impl Scenario {
             }
             "topology" => {
                 self.options.topology = Topology::named(words.word()?)?;
+                return words.end();
+            }
+            "told" => {
+                self.options.told = words.number::<u8>()? != 0;
                 return words.end();
             }
             "segment-bytes" => Slot::Short(&mut self.options.segment_bytes),

@@ -78,9 +78,11 @@ impl World {
                 enemy.peer.closed(link);
                 Vec::new()
             }
-            Input::DialFailed { .. } | Input::Found { .. } | Input::Synced(..) | Input::Tick => {
-                Vec::new()
-            }
+            Input::DialFailed { .. }
+            | Input::Found { .. }
+            | Input::Here { .. }
+            | Input::Synced(..)
+            | Input::Tick => Vec::new(),
         };
         self.carry_out(at, actions);
     }

@@ -326,6 +326,9 @@ impl World {
                 seat.tick_ns = u64::MAX;
                 self.note(Some(at), What::Restarted);
                 self.settle_in(at);
+                if self.options.told {
+                    self.input(at, Input::Here { addresses: vec![address_of(at)] });
+                }
                 // What cannot be read without power is not lost.
                 if let Some((mode, ms)) = self.seats.get_mut(at).and_then(Seat::power_failed) {
                     return self.fall(at, mode, ms);

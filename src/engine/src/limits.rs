@@ -61,6 +61,15 @@ pub const NEARBY_MAX: usize = 256;
 /// Most addresses of one replica that are taken from the network: anybody may say them, and those
 /// that proved good must still be tried.
 pub const NEARBY_ADDRESSES_MAX: usize = PEER_ADDRESSES_MAX / 2;
+/// Most addresses of one replica in one message of a peer.
+pub const TOLD_ADDRESSES_MAX: usize = NEARBY_ADDRESSES_MAX;
+/// Most replicas of which a peer says where they are at one time.
+pub const PLACES_MAX: usize = 64;
+/// Longest body of what a peer says of that, in bytes.
+pub const PLACES_BYTES_MAX: usize = 8 << 10;
+/// Up to how many connections a node that is open to all makes by itself, to replicas that it is
+/// told of and does not know.
+pub const OPEN_LINKS: usize = 8;
 /// Longest address, in bytes: a host name has at most 253.
 pub const ADDRESS_BYTES_MAX: usize = 280;
 /// Most tickets that can be open at once.

@@ -18,7 +18,12 @@ pub(crate) struct Dialing {
 impl<D: Disk + Clone> Node<D> {
     /// Dials a peer now, unless that is under way.
     pub(super) fn dial(&mut self, peer: ReplicaId) {
-        let mut addresses = self.nearby.get(&peer).cloned().unwrap_or_default();
+        let mut addresses: Vec<String> = Vec::new();
+        for address in self.places.of(&peer) {
+            if addresses.len() < limits::NEARBY_ADDRESSES_MAX && !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
         let known = self.store.local().peer(&peer);
         for address in known.iter().flat_map(|known| &known.addresses) {
             if !addresses.contains(address) {
@@ -53,6 +58,12 @@ impl<D: Disk + Clone> Node<D> {
         dialing.next = self.now.mono.plus(delay);
         let next = dialing.next;
         self.fail_jobs_to(peer, &Problem::Unreachable(reason.to_owned()));
+        if !self.store.local().is_admitted(&peer) {
+            // A stranger that is not there: of those there may be any number.
+            self.places.forget_told(&peer);
+            self.dialing.remove(&peer);
+            return;
+        }
         if self.config.keep_connected {
             self.wake_at(next);
         }
@@ -66,7 +77,11 @@ impl<D: Disk + Clone> Node<D> {
         sometimes!("node-reached-after-failures", before.is_some_and(|it| it.failures > 1));
     }
 
+    /// Takes note that a peer is gone. Of strangers nothing is kept: there may be any number.
     pub(super) fn redial_later(&mut self, peer: ReplicaId) {
+        if !self.store.local().is_admitted(&peer) {
+            return;
+        }
         let next = self.now.mono.plus(backoff(1));
         self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 1, next });
         if self.config.keep_connected {
@@ -74,30 +89,13 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Takes note of where a replica may be. One that is admitted is tried there soon, however
-    /// often it was in vain before; of all others it is only known.
-    pub(super) fn found(&mut self, peer: ReplicaId, mut addresses: Vec<String>) {
-        addresses.retain(|address| address.len() <= limits::ADDRESS_BYTES_MAX);
-        addresses.truncate(limits::NEARBY_ADDRESSES_MAX);
-        if addresses.is_empty() {
-            self.nearby.remove(&peer);
-            return;
-        }
-        let there = self.nearby.get(&peer);
-        if there == Some(&addresses)
-            || there.is_none()
-                && self.nearby.len() >= limits::NEARBY_MAX
-                && !self.store.local().is_admitted(&peer)
-        {
-            return;
-        }
-        self.nearby.insert(peer, addresses);
-        if let Some(dialing) = self.dialing.get_mut(&peer) {
+    /// Has a peer tried soon, however often it was in vain before: there is news of it.
+    pub(super) fn try_soon(&mut self, peer: &ReplicaId) {
+        if let Some(dialing) = self.dialing.get_mut(peer) {
             // Whoever cries wolf makes a node dial each second, no more.
             dialing.failures = 0;
             dialing.next = dialing.next.min(self.now.mono.plus(backoff(1)));
         }
-        self.tick_dialing();
     }
 
     /// Dials the known peers whose time has come.
@@ -107,22 +105,42 @@ impl<D: Disk + Clone> Node<D> {
         }
         let known = self.store.local().peers.iter();
         let known = known.filter(|peer| {
-            let is_placed = !peer.addresses.is_empty() || self.nearby.contains_key(&peer.replica);
+            let is_placed = !peer.addresses.is_empty() || self.places.has(&peer.replica);
             is_placed && !peer.admitted.is_empty()
         });
         let peers: Vec<ReplicaId> = known.map(|peer| peer.replica).collect();
         for peer in peers {
-            if self.links.values().any(|link| link.peer == peer) {
-                continue;
+            self.dial_if_due(peer);
+        }
+        if self.config.open {
+            self.dial_strangers();
+        }
+    }
+
+    /// Where all are admitted, meets some of those that peers tell of: the net holds though who
+    /// brought it together goes.
+    fn dial_strangers(&mut self) {
+        let strangers: Vec<ReplicaId> = self.told_strangers().collect();
+        for stranger in strangers {
+            let under_way = self.dialing.values().filter(|dialing| dialing.under_way).count();
+            if self.links.len() + under_way >= limits::OPEN_LINKS {
+                return;
             }
-            match self.dialing.get(&peer) {
-                Some(dialing) if dialing.under_way => {}
-                Some(dialing) if dialing.next > self.now.mono => {
-                    let next = dialing.next;
-                    self.wake_at(next);
-                }
-                _ => self.dial(peer),
+            self.dial_if_due(stranger);
+        }
+    }
+
+    fn dial_if_due(&mut self, peer: ReplicaId) {
+        if self.links.values().any(|link| link.peer == peer) {
+            return;
+        }
+        match self.dialing.get(&peer) {
+            Some(dialing) if dialing.under_way => {}
+            Some(dialing) if dialing.next > self.now.mono => {
+                let next = dialing.next;
+                self.wake_at(next);
             }
+            _ => self.dial(peer),
         }
     }
 }

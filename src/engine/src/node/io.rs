@@ -52,6 +52,13 @@ pub enum Input {
         /// Where, `host:port`, the likeliest first; none if it is there no more.
         addresses: Vec<String>,
     },
+    /// Where peers may reach this node from now on: they are told.
+    Here {
+        /// `host:port`, best first; those beyond [`TOLD_ADDRESSES_MAX`] are not told.
+        ///
+        /// [`TOLD_ADDRESSES_MAX`]: crate::limits::TOLD_ADDRESSES_MAX
+        addresses: Vec<String>,
+    },
     /// The disk sync that [`Output::Sync`] asked for is done.
     Synced(SyncTicket, Result<(), DiskError>),
     /// Time passed.

@@ -8,7 +8,7 @@ use super::{LinkId, Node, Output, Problem};
 use crate::base::{Instant, Now, ReplicaId, SpaceId, WallTime};
 use crate::log::Disk;
 use crate::sync::{
-    Agreed, Code, Decoder, Message, PeerText, ReceiveCredit, SendCredit, admission_proof,
+    Agreed, Code, Decoder, Message, PeerText, Place, ReceiveCredit, SendCredit, admission_proof,
 };
 
 /// What a node knows of one connection.
@@ -27,6 +27,10 @@ pub(crate) struct Link {
     /// Spaces for which a ticket was shown that admits nobody.
     refused: BTreeSet<SpaceId>,
     next_check: Instant,
+    /// Where replicas are as the peer was told last.
+    pub(super) told: Vec<Place>,
+    /// Whether it was remembered where the peer says that it is.
+    pub(super) remembered: bool,
     /// Whether it was in sync when that was looked at last, and since when.
     in_sync: (bool, WallTime),
 }
@@ -35,6 +39,12 @@ impl Link {
     /// Tells whether everything that both sides held lately is on both sides.
     pub(crate) fn is_in_sync(&self) -> bool {
         self.talks.values().any(|talk| talk.in_sync) && self.talks.values().all(|t| t.in_sync)
+    }
+
+    /// Returns the spaces of which a session was brought to its end: both sides hold them.
+    pub(super) fn synced_spaces(&self) -> impl Iterator<Item = SpaceId> {
+        let talks = self.talks.iter().filter(|(_, talk)| talk.live.is_some());
+        talks.map(|(space, _)| *space)
     }
 
     /// Returns since when that has been so.
@@ -66,6 +76,8 @@ impl<D: Disk + Clone> Node<D> {
             admitted: false,
             refused: BTreeSet::new(),
             next_check: self.now.mono.plus(CHECK_EVERY),
+            told: Vec::new(),
+            remembered: false,
             in_sync: (false, self.now.wall),
         };
         self.links.insert(id, link);
@@ -97,6 +109,7 @@ impl<D: Disk + Clone> Node<D> {
         self.drop_spools(id);
         self.fail_jobs_of(&link, problem);
         if !self.links.values().any(|other| other.peer == link.peer) {
+            self.places.forget_said_by(&link.peer);
             self.redial_later(link.peer);
         }
     }
@@ -120,6 +133,7 @@ impl<D: Disk + Clone> Node<D> {
                 link.talks.values_mut().for_each(|talk| talk.pace.granted(now, bytes));
                 self.pump(id);
             }
+            Message::Addresses { places } => self.told(id, places),
             Message::Close { code, text } => {
                 let problem = Problem::Refused(code, text.as_str().to_owned());
                 self.forget(id, problem);
@@ -292,6 +306,7 @@ impl<D: Disk + Clone> Node<D> {
             }
             self.expire_sessions(id);
             self.open_talks(id);
+            self.tell_places(id);
             if let Some(link) = self.links.get_mut(&id) {
                 link.next_check = self.now.mono.plus(CHECK_EVERY);
             }

@@ -13,6 +13,7 @@ mod link;
 mod live;
 mod outbox;
 mod pace;
+mod places;
 mod spool;
 mod spread;
 mod talk;
@@ -36,6 +37,7 @@ use dial::Dialing;
 use jobs::Job;
 use link::Link;
 use outbox::Outbox;
+use places::Places;
 use spread::Spreading;
 
 /// How a node behaves towards peers.
@@ -59,8 +61,7 @@ pub struct Node<D: Disk> {
     now: Now,
     links: BTreeMap<LinkId, Link>,
     dialing: BTreeMap<ReplicaId, Dialing>,
-    /// Where replicas are, admitted or not, as the network says.
-    nearby: BTreeMap<ReplicaId, Vec<String>>,
+    places: Places,
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     outbox: Outbox,
@@ -98,7 +99,7 @@ impl<D: Disk + Clone> Node<D> {
             now,
             links: BTreeMap::new(),
             dialing: BTreeMap::new(),
-            nearby: BTreeMap::new(),
+            places: Places::default(),
             jobs: BTreeMap::new(),
             next_job: 0,
             outbox: Outbox::default(),
@@ -151,6 +152,7 @@ impl<D: Disk + Clone> Node<D> {
             Input::Closed { link, reason } => self.closed(link, &reason),
             Input::DialFailed { peer, reason } => self.dial_failed(peer, &reason),
             Input::Found { peer, addresses } => self.found(peer, addresses),
+            Input::Here { addresses } => self.here(addresses),
             Input::Synced(ticket, result) => {
                 // What the log could not make durable stays in the outbox; writers learn of it
                 // from the store.
@@ -203,11 +205,6 @@ impl<D: Disk + Clone> Node<D> {
                 spaces: link.talks.keys().copied().collect(),
             })
             .collect()
-    }
-
-    /// Returns where replicas are as the network says, admitted or not.
-    pub fn nearby(&self) -> impl Iterator<Item = (&ReplicaId, &[String])> {
-        self.nearby.iter().map(|(replica, addresses)| (replica, addresses.as_slice()))
     }
 
     /// Where the disk took a group back, lets go of everything that speaks of it.

@@ -464,6 +464,7 @@ impl<D: Disk + Clone> Node<D> {
             if let Some(talk) = self.talk(id, &space) {
                 talk.live.get_or_insert(position);
             }
+            self.tell_places(id);
         }
         let now = self.now.wall;
         if let Some(link) = self.links.get_mut(&id) {

@@ -5,7 +5,9 @@
 //! optional (odd) types are skipped without being kept.
 
 use super::Message;
-use super::wire::{COMMITS_HEAD_BYTES, body_bytes_max, kind_of, name_of, put_body, read_body};
+use super::wire::{
+    COMMITS_HEAD_BYTES, body_bytes_max, is_known, kind_of, name_of, put_body, read_body,
+};
 use crate::base::{CodecError, Reader, Writer};
 use crate::limits::{CHUNK_BYTES_MAX, CONTROL_FRAME_BYTES_MAX};
 
@@ -145,7 +147,7 @@ impl Decoder {
             self.at += skipped;
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let Some(head) = head(rest)? else { return Ok(None) };
-            if head.kind % 2 == 1 {
+            if !is_known(head.kind) {
                 sometimes!("sync-unknown-frame-skipped");
                 self.at += head.bytes;
                 self.skip = head.len;

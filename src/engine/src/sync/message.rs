@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::{Hello, Tip};
-use crate::base::{CommitId, Hash, LogId, SpaceId};
+use crate::base::{CommitId, Hash, LogId, ReplicaId, SpaceId};
 use crate::limits;
 
 /// One message of the peer protocol, version 1.
@@ -128,6 +128,13 @@ pub enum Message {
         /// As in [`Message::Want`], and not empty.
         runs: Vec<Run>,
     },
+    /// Where replicas may be reached that the two sides share a space with. Who does not know it may
+    /// skip it.
+    Addresses {
+        /// Strictly ascending by replica, at most [`limits::PLACES_MAX`]; the sender's own may be
+        /// among them.
+        places: Vec<Place>,
+    },
     /// Allows the other side to send that many more bytes of commits, over all spaces.
     Grant {
         /// The bytes, at least 1.
@@ -170,7 +177,9 @@ impl Message {
             | Self::Prune { space }
             | Self::Graft { space, .. }
             | Self::Refuse { space, .. } => Some(*space),
-            Self::Hello(_) | Self::Grant { .. } | Self::Close { .. } => None,
+            Self::Hello(_) | Self::Addresses { .. } | Self::Grant { .. } | Self::Close { .. } => {
+                None
+            }
         }
     }
 
@@ -247,6 +256,16 @@ impl Run {
     pub fn log(&self) -> LogId {
         self.upto.log
     }
+}
+
+/// Where a replica may be reached, as somebody says: the handshake tells who is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// `host:port`, the likeliest first: 1 to [`limits::TOLD_ADDRESSES_MAX`] of them, each with at
+    /// most [`limits::ADDRESS_BYTES_MAX`] bytes and no control characters.
+    pub addresses: Vec<String>,
 }
 
 /// A range of log ids in a batch of reconciliation, and what is said about it.

@@ -33,6 +33,7 @@ pub use credit::{CreditError, ReceiveCredit, SendCredit};
 pub use error::{Shortfall, SyncError};
 pub use frame::{Decoder, FrameError, encode, encode_into, frame_name};
 pub use hello::{Agreed, Hello, NoCommonVersion, admission_proof};
-pub use message::{Code, Message, Missing, Open, PeerText, RangeBody, RangeItem, Run};
+pub use message::{Code, Message, Missing, Open, PeerText, Place, RangeBody, RangeItem, Run};
 pub use parts::{PartsError, Piece, Reassembly, parts};
 pub use session::{Pinned, Session, Source, Stats, Step};
+pub(crate) use wire::place_bytes;

@@ -2,14 +2,15 @@
 //!
 //! What one build writes every build reads back to the same value, and no other bytes read as it.
 
-use super::message::{Code, Message, Missing, Open, PeerText, RangeBody, RangeItem, Run};
+use super::message::{Code, Message, Missing, Open, PeerText, Place, RangeBody, RangeItem, Run};
 use super::{Hello, Tip};
-use crate::base::{CodecError, LogId, Reader, SpaceId, Writer};
+use crate::base::{CodecError, LogId, Reader, ReplicaId, SpaceId, Writer};
 use crate::limits;
 
 /// Frame types. Even ones must be understood; odd ones may be skipped by who does not know them.
 pub(super) mod kind {
     pub(crate) const HELLO: u64 = 0;
+    pub(crate) const ADDRESSES: u64 = 1;
     pub(crate) const ADMIT: u64 = 2;
     pub(crate) const OPEN: u64 = 4;
     pub(crate) const RANGES: u64 = 6;
@@ -34,6 +35,11 @@ pub(super) mod kind {
 /// What stands before the commits in a frame that carries some: the space and a flag byte.
 pub(super) const COMMITS_HEAD_BYTES: usize = 32 + 1;
 
+/// Tells whether frames of a type are understood; of those that are not, odd ones are skipped.
+pub(super) fn is_known(frame_kind: u64) -> bool {
+    frame_kind == kind::ADDRESSES || frame_kind.is_multiple_of(2) && frame_kind <= kind::LAST
+}
+
 /// Returns the longest body that a frame type may have, in bytes; none if it must be understood
 /// and is not.
 pub(super) fn body_bytes_max(frame_kind: u64) -> Option<usize> {
@@ -46,7 +52,8 @@ pub(super) fn body_bytes_max(frame_kind: u64) -> Option<usize> {
         | kind::ASK_PROOFS
         | kind::PROOF
         | kind::GRAFT => Some(limits::CONTROL_FRAME_BYTES_MAX),
-        known if known <= kind::LAST && known % 2 == 0 => Some(512),
+        kind::ADDRESSES => Some(limits::PLACES_BYTES_MAX),
+        known if is_known(known) => Some(512),
         unknown if unknown % 2 == 1 => Some(limits::CONTROL_FRAME_BYTES_MAX),
         _ => None,
     }
@@ -73,6 +80,7 @@ pub(super) fn kind_of(message: &Message) -> u64 {
         Message::Proof { .. } => kind::PROOF,
         Message::Prune { .. } => kind::PRUNE,
         Message::Graft { .. } => kind::GRAFT,
+        Message::Addresses { .. } => kind::ADDRESSES,
     }
 }
 
@@ -97,6 +105,7 @@ pub(super) fn name_of(kind: u64) -> &'static str {
         kind::PROOF => "Proof",
         kind::PRUNE => "Prune",
         kind::GRAFT => "Graft",
+        kind::ADDRESSES => "Addresses",
         _ => "unknown",
     }
 }
@@ -121,6 +130,10 @@ pub(super) fn put_body(out: &mut Vec<u8>, message: &Message) {
         }
         Message::Prune { .. } => {}
         Message::Graft { runs, .. } => put_runs(out, runs),
+        Message::Addresses { places } => {
+            out.put_len(places.len());
+            places.iter().for_each(|place| put_place(out, place));
+        }
         Message::Chunk { last_of_want, more, bytes, .. } => {
             out.put_u8(u8::from(*last_of_want) | u8::from(*more) << 1);
             out.put(bytes);
@@ -188,6 +201,7 @@ pub(super) fn read_body(frame_kind: u64, body: &[u8]) -> Result<Message, CodecEr
         kind::PROOF => read_proof(r)?,
         kind::PRUNE => Message::Prune { space: space(r)? },
         kind::GRAFT => read_graft(r)?,
+        kind::ADDRESSES => Message::Addresses { places: read_places(r)? },
         _ => return Err(CodecError::Unknown("frame type")),
     };
     reader.finish()?;
@@ -426,6 +440,41 @@ fn read_graft(r: &mut Reader<'_>) -> Result<Message, CodecError> {
         return Err(CodecError::NotCanonical("graft of nothing"));
     }
     Ok(Message::Graft { space, runs })
+}
+
+/// Returns how many bytes a place takes in a message.
+pub(crate) fn place_bytes(place: &Place) -> usize {
+    let mut out = Vec::new();
+    put_place(&mut out, place);
+    out.len()
+}
+
+fn put_place(out: &mut Vec<u8>, place: &Place) {
+    out.put(place.replica.as_bytes());
+    out.put_len(place.addresses.len());
+    place.addresses.iter().for_each(|address| out.put_bytes(address.as_bytes()));
+}
+
+fn read_places(r: &mut Reader<'_>) -> Result<Vec<Place>, CodecError> {
+    let count = r.count(limits::PLACES_MAX, 35, "places")?;
+    let mut places: Vec<Place> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let replica = ReplicaId(r.hash()?);
+        let mut addresses = Vec::new();
+        for _ in 0..r.count(limits::TOLD_ADDRESSES_MAX, 2, "addresses")? {
+            let text = std::str::from_utf8(r.bytes(limits::ADDRESS_BYTES_MAX, "address")?);
+            let text = text.map_err(|_| CodecError::NotCanonical("address"))?;
+            if text.is_empty() || text.chars().any(char::is_control) {
+                return Err(CodecError::NotCanonical("address"));
+            }
+            addresses.push(text.to_owned());
+        }
+        if addresses.is_empty() || places.last().is_some_and(|last| last.replica >= replica) {
+            return Err(CodecError::NotCanonical("places"));
+        }
+        places.push(Place { replica, addresses });
+    }
+    Ok(places)
 }
 
 /// Tells whether `run` may stand after `last` in a request.

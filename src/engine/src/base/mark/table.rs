@@ -101,6 +101,7 @@ pub const ALL: &[Mark] = &[
     Mark { name: "node-session-not-admitted", what: "a peer that is not admitted opens a session" },
     Mark { name: "node-stray-proof", what: "a proof of a fork comes that is of no use" },
     Mark { name: "node-ticket-refused", what: "a ticket is unknown, used up or expired" },
+    Mark { name: "node-told-of-another", what: "a peer says where a third replica is" },
     Mark {
         name: "node-twin-connection-closed",
         what: "two replicas dialled each other at once: one connection goes",

@@ -5,6 +5,7 @@ mod damage;
 mod forks;
 mod hostile;
 mod nearby;
+mod places;
 mod spread;
 mod tickets;
 
@@ -33,6 +34,8 @@ struct World {
     /// After so many deliveries everything stops.
     mail_max: Option<usize>,
     reports: Vec<(usize, Report)>,
+    /// Who wanted to connect to whom, and where.
+    dials: Vec<(usize, ReplicaId, Vec<String>)>,
     next_link: u64,
 }
 
@@ -48,6 +51,7 @@ impl World {
             mail: VecDeque::new(),
             mail_max: None,
             reports: Vec::new(),
+            dials: Vec::new(),
             next_link: 1,
         };
         for n in 0..count {
@@ -137,7 +141,10 @@ impl World {
                             }
                         }
                         Output::JobDone { report, .. } => self.reports.push((n, report)),
-                        Output::Admit { .. } | Output::Close { .. } | Output::Dial { .. } => {}
+                        Output::Dial { peer, addresses } => {
+                            self.dials.push((n, peer, addresses));
+                        }
+                        Output::Admit { .. } | Output::Close { .. } => {}
                     }
                     idle = false;
                 }

@@ -178,6 +178,12 @@ pub(super) fn message(
         space().prop_map(|space| Message::Prune { space }),
         (space(), runs().prop_filter("not empty", |runs| !runs.is_empty()))
             .prop_map(|(space, runs)| Message::Graft { space, runs }),
+        btree_map(any::<[u8; 32]>(), vec("[a-z0-9.:\\[\\]]{1,20}", 1..4), 0..4).prop_map(
+            |places| {
+                let place = |(replica, addresses)| Place { replica: ReplicaId(replica), addresses };
+                Message::Addresses { places: places.into_iter().map(place).collect() }
+            }
+        ),
         (1u64..).prop_map(|bytes| Message::Grant { bytes }),
         (space(), reason()).prop_map(|(space, (code, text))| Message::Refuse { space, code, text }),
         reason().prop_map(|(code, text)| Message::Close { code, text }),
@@ -236,9 +242,9 @@ proptest! {
     }
 
     #[test]
-    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..18, body: Vec<u8>) {
+    fn what_reads_as_a_message_is_what_is_written(kind in 0u64..19, body: Vec<u8>) {
         let mut bytes = Vec::new();
-        bytes.put_varint(kind * 2);
+        bytes.put_varint(if kind == 18 { 1 } else { kind * 2 });
         bytes.put_bytes(&body);
         if let Ok(messages) = decode_all(&bytes) {
             let again: Vec<u8> = messages.iter().flat_map(encode).collect();
@@ -286,6 +292,26 @@ fn unknown_required_frames_and_lengths_above_the_limit_are_errors_at_once() {
     decoder.push(&encode(&Message::Grant { bytes: 1 }));
     assert!(decoder.next().is_err());
     assert_eq!(decoder.pending(), 0);
+}
+
+#[test]
+fn places_that_no_peer_of_ours_would_tell_are_refused() {
+    let place = |n: u8, addresses: Vec<String>| Place { replica: ReplicaId([n; 32]), addresses };
+    let good = || vec!["host:1".to_owned()];
+    let read = |places: Vec<Place>| decode_all(&encode(&Message::Addresses { places }));
+    assert!(read(vec![place(1, good()), place(2, vec!["x".repeat(280)])]).is_ok());
+    for bad in [
+        vec![place(2, good()), place(1, good())],
+        vec![place(1, good()), place(1, good())],
+        vec![place(1, vec![])],
+        vec![place(1, vec![String::new()])],
+        vec![place(1, vec!["x".repeat(281)])],
+        vec![place(1, vec!["a\u{1b}[2J:1".into()])],
+        vec![place(1, vec!["host:1".into(); limits::TOLD_ADDRESSES_MAX + 1])],
+        (0..=limits::PLACES_MAX as u8).map(|n| place(n, good())).collect(),
+    ] {
+        assert!(matches!(read(bad.clone()), Err(FrameError::Body { kind: 1, .. })), "{bad:?}");
+    }
 }
 
 #[test]
@@ -407,5 +433,14 @@ fn samples() -> Vec<Message> {
         Message::Proof { space, last: true, bytes: b"proof".to_vec() },
         Message::Prune { space },
         Message::Graft { space, runs: vec![Run { after: 3, upto: tip(9, 130) }] },
+        Message::Addresses {
+            places: vec![
+                Place { replica: ReplicaId([5; 32]), addresses: vec!["[::1]:7440".into()] },
+                Place {
+                    replica: ReplicaId([6; 32]),
+                    addresses: vec!["example.org:7440".into(), "192.0.2.1:9".into()],
+                },
+            ],
+        },
     ]
 }
