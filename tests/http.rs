@@ -14,6 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use common::{Home, Node, signal, wait};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
 /// Sends a request and returns status, head and body of the answer.
@@ -186,8 +187,11 @@ fn malformed_requests_are_refused_and_others_served() {
     let sent = (0..32).take_while(|_| huge.write_all(&piece).is_ok()).count();
     assert!(sent >= 8, "what was sent within the limit was taken: {sent} MiB");
     home.fails("a", 3, &["get", "k"]);
-    // Who says nothing is in nobody's way.
-    let idle: Vec<TcpStream> = (0..400).map(|_| node.connect()).collect();
+    // Who says nothing is in nobody's way. As many files as one may have.
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let idle: Vec<TcpStream> = (0..1000).map(|_| node.connect()).collect();
     assert_eq!(ask(&node, &request(&format!("PUT {keys}/k"), &head, "1")).0, 200);
     drop(idle);
     assert_eq!(home.ok("a", &["get", "k"]), "1");
