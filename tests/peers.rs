@@ -172,6 +172,27 @@ fn both_sides_of_a_cut_keep_what_they_wrote() {
 }
 
 #[test]
+fn a_name_and_either_kind_of_address_lead_to_a_peer() {
+    let home = Home::new();
+    met(&home).stop();
+    let mut places = vec![("127.0.0.1:0", "localhost"), ("0.0.0.0:0", "127.0.0.1")];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        places.extend([("[::1]:0", "[::1]"), ("[::]:0", "[::1]"), ("[::]:0", "127.0.0.1")]);
+    } else {
+        eprintln!("SKIPPED: this machine has no IPv6");
+    }
+    for (listen, host) in places {
+        let node = home.serve("a", &["--listen", listen]);
+        home.ok("a", &["put", "listens", listen]);
+        let port = node.address().rsplit(':').next().unwrap_or_default().to_owned();
+        let target = format!("{}@{host}:{port}", node.replica());
+        assert_eq!(home.json("b", &["sync", &target])["in_sync"], true, "{target}");
+        assert_eq!(home.ok("b", &["get", "listens"]), listen);
+        node.stop();
+    }
+}
+
+#[test]
 fn strangers_without_a_common_space_are_sent_to_tickets() {
     let home = Home::new();
     for name in ["a", "b"] {

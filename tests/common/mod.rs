@@ -110,7 +110,8 @@ impl Home {
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a file");
         let child = self
             .command(name)
-            .args(["serve", "--listen", "127.0.0.1:0", "--json"])
+            .args(["serve", "--json"])
+            .env("KDELTA_LISTEN", "127.0.0.1:0")
             .args(words)
             .envs(set.iter().copied())
             .stdout(Stdio::piped())
