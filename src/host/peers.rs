@@ -504,7 +504,7 @@ impl Shared {
         Ok(addresses)
     }
 
-    /// Keeps the address at which an admitted peer is met, if the network or a peer told of it:
+    /// Puts the address first at which an admitted peer is met, if the network or a peer told of it:
     /// whoever is there has proven who he is.
     pub(super) fn keep_met(&self, link: LinkId) {
         let remote = locked(&self.net)
@@ -518,7 +518,8 @@ impl Shared {
         let Some(address) = remote.map(|remote| remote.to_string()) else { return };
         let told = state.node.is_said_at(&peer, &address);
         let local = state.node.store_ref().local();
-        let is_kept = local.peer(&peer).is_some_and(|known| known.addresses.contains(&address));
+        let is_first = |addresses: &[String]| addresses.first() == Some(&address);
+        let is_kept = local.peer(&peer).is_some_and(|known| is_first(&known.addresses));
         if !told || is_kept || !local.is_admitted(&peer) {
             return;
         }
