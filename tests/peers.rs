@@ -34,6 +34,26 @@ fn a_ticket_brings_two_stores_together() {
 }
 
 #[test]
+fn the_log_tells_of_each_session_on_each_connection() {
+    let home = Home::new();
+    home.ok("a", &["put", "origin", "a"]);
+    let set = [("KDELTA_LOG", "kdelta=debug"), ("KDELTA_LOG_FORMAT", "json")];
+    let node = home.serve_with("a", &[], &set);
+    let ticket = home.ok("a", &["ticket"]);
+    home.json("b", &["sync", &ticket]);
+    node.stop();
+    let log = std::fs::read_to_string(home.path("a.log")).expect("a log");
+    let lines = log.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let ended = lines.iter().find(|line| line["fields"]["message"] == "in sync").expect(&log);
+    let [link, session] = &ended["spans"].as_array().expect("spans")[..] else { panic!("{ended}") };
+    let b = home.json("b", &["id", "show"]);
+    assert_eq!((&link["name"], &link["peer"]), (&json!("link"), &b["replica"]));
+    assert_eq!((&session["name"], &session["space"]), (&json!("session"), &home.space("a")["id"]));
+    assert!(ended["fields"]["sent_events"].as_u64() > Some(0), "{ended}");
+}
+
+#[test]
 fn nodes_push_what_is_written_both_ways() {
     let home = Home::new();
     home.ok("a", &["put", "origin", "a"]);

@@ -167,7 +167,7 @@ impl World {
                     self.post(n, link, None);
                 }
                 Output::JobDone { report, .. } => self.reports.push((n, report)),
-                Output::Admit { .. } | Output::Dial { .. } => {}
+                _ => {}
             }
         }
     }

@@ -19,6 +19,7 @@ pub mod quic;
 mod reads;
 pub mod repair;
 pub mod replica;
+mod spans;
 mod tls;
 pub mod token;
 pub mod typed;

@@ -15,6 +15,7 @@ use super::locked;
 use super::nearby::Nearby;
 use super::quic::{BindError, Endpoint, LinkId, NetEvent, NetLimits, SendError};
 use super::replica::{Replica, Shared};
+use super::spans::Spans;
 use crate::engine::base::ReplicaId;
 use crate::engine::limits;
 use crate::engine::node::{self, Config, Input, Output};
@@ -143,35 +144,6 @@ impl Unsent {
 const UNSENT_BYTES_MAX: u64 =
     2 * (limits::CREDIT_WINDOW_BYTES + limits::CHUNK_WHOLE_BYTES_MAX as u64);
 
-/// What is told of links: who came and went. Strangers are told of only to whoever asks for much.
-#[derive(Debug, Default)]
-struct Spans(BTreeMap<LinkId, (tracing::Span, bool)>);
-
-impl Spans {
-    fn note(&mut self, event: &NetEvent) {
-        match event {
-            NetEvent::Connected { link, peer, outgoing, .. } => {
-                let span = tracing::info_span!("link", id = link.0, %peer);
-                span.in_scope(|| tracing::debug!(outgoing, "connected"));
-                self.0.insert(*link, (span, false));
-            }
-            NetEvent::Closed { link, reason } => match self.0.remove(link) {
-                Some((span, true)) => span.in_scope(|| tracing::info!(%reason, "the peer is gone")),
-                Some((span, false)) => span.in_scope(|| tracing::debug!(%reason, "turned away")),
-                None => {}
-            },
-            NetEvent::Received { .. } | NetEvent::Drained { .. } | NetEvent::DialFailed { .. } => {}
-        }
-    }
-
-    fn admitted(&mut self, link: LinkId) {
-        if let Some((span, admitted)) = self.0.get_mut(&link) {
-            *admitted = true;
-            span.in_scope(|| tracing::info!("the peer is admitted"));
-        }
-    }
-}
-
 /// Carries events in and outputs out until the replica is gone.
 async fn carry(
     shared: Weak<Shared>,
@@ -203,10 +175,17 @@ async fn carry(
         }
         let outputs = std::mem::take(&mut locked(&shared.state).outgoing.queue);
         for output in outputs {
-            if let Output::Admit { link } = output {
-                spans.admitted(LinkId(link.0));
-                let shared = Arc::clone(&shared);
-                tokio::task::spawn_blocking(move || shared.keep_met(node::LinkId(link.0)));
+            match &output {
+                Output::Admit { link } => {
+                    spans.admitted(LinkId(link.0));
+                    let (shared, link) = (Arc::clone(&shared), *link);
+                    tokio::task::spawn_blocking(move || shared.keep_met(link));
+                }
+                Output::SessionBegan { link, space } => spans.began(LinkId(link.0), *space),
+                Output::SessionEnded { link, space, ended } => {
+                    spans.ended(LinkId(link.0), *space, ended);
+                }
+                _ => {}
             }
             put(&shared, &endpoint, &mut unsent, output);
         }

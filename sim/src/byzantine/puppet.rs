@@ -92,7 +92,11 @@ impl Puppet {
                 }
                 Output::Send { link, bytes } => wishes.push((link, Some(bytes))),
                 Output::Close { link, .. } => wishes.push((link, None)),
-                Output::Admit { .. } | Output::Dial { .. } | Output::JobDone { .. } => {}
+                Output::Admit { .. }
+                | Output::Dial { .. }
+                | Output::SessionBegan { .. }
+                | Output::SessionEnded { .. }
+                | Output::JobDone { .. } => {}
             }
         }
     }

@@ -405,7 +405,9 @@ impl World {
                     self.job_done(at, job, &report);
                     self.sync_told(at, job, &report);
                 }
-                Output::Admit { .. } => {}
+                Output::Admit { .. }
+                | Output::SessionBegan { .. }
+                | Output::SessionEnded { .. } => {}
             }
         }
     }

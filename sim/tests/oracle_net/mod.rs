@@ -187,7 +187,7 @@ impl Net {
                     }
                 }
                 Output::Close { link, .. } => self.close(link),
-                Output::Admit { .. } | Output::Dial { .. } | Output::JobDone { .. } => {}
+                _ => {}
             }
         }
     }

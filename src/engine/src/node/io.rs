@@ -99,6 +99,22 @@ pub enum Output {
         /// Where it may be, `host:port`.
         addresses: Vec<String>,
     },
+    /// A session begins; where one is under way already, this one follows it. For the log.
+    SessionBegan {
+        /// The connection.
+        link: LinkId,
+        /// The space.
+        space: SpaceId,
+    },
+    /// A session has ended. For the log.
+    SessionEnded {
+        /// The connection.
+        link: LinkId,
+        /// The space.
+        space: SpaceId,
+        /// What came of it.
+        ended: Ended,
+    },
     /// A request to sync is answered.
     JobDone {
         /// The request.
@@ -108,6 +124,19 @@ pub enum Output {
     },
     /// Nothing more to do before that moment, or before the next input.
     Wait(Option<Instant>),
+}
+
+/// What came of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why it did not end in sync; none if it did.
+    pub problem: Option<Problem>,
+    /// What it cost.
+    pub stats: Stats,
+    /// How many events came in since the connection stands.
+    pub received_events: u64,
+    /// How many events went out since the connection stands.
+    pub sent_events: u64,
 }
 
 /// What came of syncing with one peer.

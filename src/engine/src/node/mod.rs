@@ -29,7 +29,7 @@ use crate::log::{Disk, Position};
 use crate::store::{Receipt, Store};
 use crate::sync::{Code, Hello, Message};
 
-pub use io::{Input, JobId, LinkId, Output, Problem, Report};
+pub use io::{Ended, Input, JobId, LinkId, Output, Problem, Report};
 pub use spread::SpreadStats;
 pub use ticket::{Ticket, TicketError};
 

@@ -6,7 +6,7 @@ use super::forks::ForkTalk;
 use super::pace::Pace;
 use super::spool::Stream;
 use super::spread::Spread;
-use super::{LinkId, Node, Problem};
+use super::{Ended, LinkId, Node, Output, Problem};
 use crate::base::{CommitId, LogId, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
@@ -108,6 +108,7 @@ impl<D: Disk + Clone> Node<D> {
         talk.serving.clear();
         talk.pace.begin(now);
         talk.pinned = Some((version, written));
+        self.urgent.push_back(Output::SessionBegan { link: id, space });
         self.drain(id, space);
     }
 
@@ -470,6 +471,13 @@ impl<D: Disk + Clone> Node<D> {
         if let Some(link) = self.links.get_mut(&id) {
             link.note_in_sync(now);
         }
+        let ended = Ended {
+            problem: result.as_ref().err().cloned(),
+            stats,
+            received_events: events.0,
+            sent_events: events.1,
+        };
+        self.urgent.push_back(Output::SessionEnded { link: id, space, ended });
         self.job_space_done(id, space, stats, events, result);
     }
 

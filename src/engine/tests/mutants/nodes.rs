@@ -105,7 +105,7 @@ impl World {
                 }
                 Output::JobDone { report, .. } => self.reports.push(report),
                 Output::Dial { .. } => self.dialled += 1,
-                Output::Admit { .. } | Output::Close { .. } => {}
+                _ => {}
             }
         }
     }

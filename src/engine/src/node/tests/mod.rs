@@ -144,7 +144,7 @@ impl World {
                         Output::Dial { peer, addresses } => {
                             self.dials.push((n, peer, addresses));
                         }
-                        Output::Admit { .. } | Output::Close { .. } => {}
+                        _ => {}
                     }
                     idle = false;
                 }
