@@ -128,3 +128,16 @@ fn a_batch_of_the_simulator_prints_while_it_goes_on_and_ends_when_told() {
     }
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_build_that_sends_no_traces_says_so() {
+    let home = home();
+    let output = run(&home, &["serve", "--otlp", "on", "--http", "off"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("no traces") && said.contains("--features otlp"), "{said}");
+    // Commands that send none anyway are not concerned.
+    let output = kdelta(&home).args(["put", "k", "1"]).env("KDELTA_OTLP", "on").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}

@@ -155,4 +155,8 @@ kdelta list --data-dir "$home/alone" | head -n 1 >/dev/null
 timeout --preserve-status -s INT 1 "$binary" watch --data-dir "$home/alone" >/dev/null && status=0 || status=$?
 [[ "$status" == 130 ]] || fail "an interrupted watch exited $status"
 
+printf -- '-- what this build does without\n'
+exits 2 serve --data-dir "$home/alone" --otlp https://localhost
+grep -q -- '--features otlp' err.txt || fail "traces were not refused: $(cat err.txt)"
+
 printf 'end to end: all well\n'

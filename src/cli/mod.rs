@@ -12,12 +12,15 @@ mod console;
 mod context;
 mod data;
 mod demo;
+mod diagnostics;
 mod failure;
 mod grammar;
 mod graph;
 mod inspect;
 mod local;
 mod node;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod peer;
 mod query;
 mod remote;
@@ -119,14 +122,16 @@ fn start(
         return Err(Failure::usage("this command works on a store of this machine")
             .hint("Leave out --url and KDELTA_URL, or run it where that node runs"));
     }
-    if process {
-        diagnostics(&settings, matches!(cli.command, Command::Serve(_)))?;
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::system("cannot start threads", &error))?;
+    let node = matches!(cli.command, Command::Serve(_));
+    let traces = match process {
+        true => diagnostics::start(&settings, node, env, runtime.handle())?,
+        false => None,
+    };
     let outcome = runtime.block_on(async {
         let signals = if process { signals()? } else { watch::channel(None).1 };
         let mut context = Context::new(host, settings, console, cli.globals.json, signals);
@@ -138,6 +143,9 @@ fn start(
         });
         outcome.and_then(|exit| closed.map(|()| exit))
     });
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     // A thread may be stuck in a read of stdin; nobody waits for it.
     runtime.shutdown_background();
     outcome
@@ -224,28 +232,4 @@ async fn interrupted(signals: &mut watch::Receiver<Option<Exit>>) -> Exit {
         Ok(Some(exit)) => exit,
         _ => std::future::pending().await,
     }
-}
-
-fn diagnostics(settings: &Settings, node: bool) -> Result<(), Failure> {
-    use tracing_subscriber::EnvFilter;
-    let unset = settings.log.origin == settings::Origin::Default;
-    let filter = if node && unset { "info" } else { settings.log.value.as_str() };
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::usage(format!("KDELTA_LOG: {error}")).hint("Write a level or target=level,…")
-    })?;
-    let colour = std::io::stderr().is_terminal();
-    let printed = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colour && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
-        // A line that cannot be written, to a full disk or to nobody, is lost: to complain of that
-        // on stderr would panic.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    // A second command in one process keeps the first one's diagnostics.
-    let _ = if settings.log_format.value == "json" {
-        printed.json().try_init()
-    } else {
-        printed.try_init()
-    };
-    Ok(())
 }

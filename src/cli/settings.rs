@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) http_auth: Setting<String>,
     /// Names and origins, separated by commas.
     pub(crate) http_allow: Setting<String>,
+    /// Where `serve` sends traces: `off`, `on` for where OpenTelemetry's variables say, or a URL.
+    pub(crate) otlp: Setting<String>,
     /// The node to ask; empty means the one on the data directory.
     pub(crate) url: Setting<String>,
     /// A file with the token for that node; empty means that of the data directory.
@@ -87,6 +89,7 @@ struct File {
     http: Option<String>,
     http_auth: Option<String>,
     http_allow: Option<String>,
+    otlp: Option<String>,
     url: Option<String>,
     token_file: Option<String>,
 }
@@ -123,6 +126,7 @@ impl Settings {
         let http = serve.and_then(|serve| serve.http.as_deref());
         let auth = serve.and_then(|serve| serve.http_auth.as_deref());
         let allow = serve.and_then(|serve| serve.http_allow.as_deref());
+        let otlp = serve.and_then(|serve| serve.otlp.as_deref());
         let token_file = globals.token_file.as_deref();
         let settings = Self {
             data_dir,
@@ -137,6 +141,7 @@ impl Settings {
             http: choose("http", http, file.http, HTTP_DEFAULT)?,
             http_auth: choose("http-auth", auth, file.http_auth, "token")?,
             http_allow: choose("http-allow", allow, file.http_allow, "")?,
+            otlp: choose("otlp", otlp, file.otlp, "off")?,
             url: choose("url", globals.url.as_deref(), file.url, "")?,
             token_file: choose("token-file", token_file, file.token_file, "")?,
         };
@@ -158,6 +163,11 @@ impl Settings {
         if !matches!(self.mdns.value.as_str(), "on" | "off") {
             return Err(Failure::usage(format!("{:?} is no setting of mdns", self.mdns.value))
                 .hint("Write on or off"));
+        }
+        let otlp = self.otlp.value.as_str();
+        if !matches!(otlp, "on" | "off") && !otlp.contains("://") {
+            return Err(Failure::usage(format!("{otlp:?} is no setting of otlp"))
+                .hint("Write on, off or the URL of a collector: http://HOST:4318"));
         }
         if !matches!(self.log_format.value.as_str(), "text" | "json") {
             return Err(Failure::usage(format!("{:?} is no log format", self.log_format.value))
@@ -187,6 +197,7 @@ impl Settings {
             ("http", json!(self.http.value), self.origin(&self.http.origin)),
             ("http-auth", json!(self.http_auth.value), self.origin(&self.http_auth.origin)),
             ("http-allow", json!(self.http_allow.value), self.origin(&self.http_allow.origin)),
+            ("otlp", json!(self.otlp.value), self.origin(&self.otlp.origin)),
             ("url", json!(self.url.value), self.origin(&self.url.origin)),
             ("token-file", json!(self.token_file.value), self.origin(&self.token_file.origin)),
         ]

@@ -22,6 +22,8 @@ pub mod replica;
 mod spans;
 mod tls;
 pub mod token;
+#[cfg(feature = "otlp")]
+mod trace;
 pub mod typed;
 pub mod verify;
 

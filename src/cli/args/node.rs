@@ -28,6 +28,9 @@ pub(crate) struct Serve {
     /// Further names of this host, and origins of pages that may ask [env: KDELTA_HTTP_ALLOW]
     #[arg(long, value_name = "NAME|ORIGIN,…")]
     pub(crate) http_allow: Option<String>,
+    /// Sends traces to an OpenTelemetry collector; needs a build for it [env: KDELTA_OTLP]
+    #[arg(long, value_name = "URL|on|off")]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -30,11 +30,15 @@ pub(super) async fn observe(
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let method = method(request.method());
     let span = tracing::info_span!("request", method, route);
+    #[cfg(feature = "otlp")]
+    crate::host::trace::begin(&span, request.headers());
     let (began, running) = (Instant::now(), requests.begin());
     let response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     requests.answered(method, route, status, took);
     drop(running);
+    #[cfg(feature = "otlp")]
+    crate::host::trace::end(&span, status);
     span.in_scope(|| {
         let ms = took.as_secs_f64() * 1000.0;
         if response.status().is_server_error() {
