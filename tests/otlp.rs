@@ -110,6 +110,7 @@ struct Span {
     name: String,
     kind: u64,
     trace: String,
+    id: String,
     parent: String,
     attributes: BTreeMap<String, String>,
     events: Vec<String>,
@@ -129,6 +130,7 @@ fn spans(export: &[u8]) -> Vec<Span> {
                 name: text(span, 5),
                 kind: number(span, 6),
                 trace: hex(under(span, 1)[0]),
+                id: hex(under(span, 2)[0]),
                 parent: under(span, 4).first().map(|id| hex(id)).unwrap_or_default(),
                 attributes: attributes(under(span, 9)),
                 events: under(span, 11).into_iter().map(|event| text(event, 2)).collect(),
@@ -266,6 +268,9 @@ fn requests_and_links_reach_the_collector_and_secrets_do_not() {
     let link = spans.iter().find(|span| is_link(span)).unwrap();
     assert_eq!(link.events, ["the peer is admitted", "the peer is gone"]);
     assert!(link.parent.is_empty(), "{link:?}");
+    let is_session = |span: &Span| span.name == "session" && span.parent == link.id;
+    let session = spans.iter().find(|span| is_session(span)).unwrap();
+    assert_eq!(session.attributes["in_sync"], "1", "{session:?}");
 
     a.stop();
     let all = collector.got.lock().unwrap().concat();

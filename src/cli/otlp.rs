@@ -1,9 +1,10 @@
-//! Traces for OpenTelemetry: the spans of requests and links go to a collector, by OTLP over HTTP.
+//! Traces for OpenTelemetry: the spans of requests, links and their sessions go to a collector, by
+//! OTLP over HTTP.
 //!
 //! `--otlp` switches it on; the rest is set by OpenTelemetry's own variables of the environment,
 //! which its crates read. Nobody waits for a collector: spans wait in a queue with a bound, what
 //! finds no room is dropped, and the end of the process waits for it [`FLUSH_PATIENCE`] at most.
-//! Spans have what the diagnostics say of a request and a link: no key, no value and no secret.
+//! Spans have what the diagnostics say of a request and a peer: no key, no value and no secret.
 //! There is no TLS: a collector stands on this machine or in a network that is trusted.
 
 use std::sync::Mutex;

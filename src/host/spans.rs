@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use tracing::Span;
+use tracing::field::Empty;
 
 use super::quic::{LinkId, NetEvent};
 use crate::engine::base::SpaceId;
@@ -52,7 +53,15 @@ impl Spans {
     /// Takes note of a session that begins.
     pub(super) fn began(&mut self, link: LinkId, space: SpaceId) {
         if let Some(link) = self.0.get_mut(&link) {
-            let span = tracing::info_span!(parent: &link.span, "session", %space);
+            let span = tracing::info_span!(
+                parent: &link.span,
+                "session",
+                %space,
+                in_sync = Empty,
+                sent_bytes = Empty,
+                received_bytes = Empty,
+                round_trips = Empty,
+            );
             link.sessions.insert(space, span);
         }
     }
@@ -61,16 +70,13 @@ impl Spans {
     pub(super) fn ended(&mut self, link: LinkId, space: SpaceId, ended: &Ended) {
         let Some(link) = self.0.get_mut(&link) else { return };
         let Some(span) = link.sessions.remove(&space) else { return };
-        let Ended { problem, stats, received_events, sent_events } = ended;
+        let Ended { problem, stats } = ended;
+        span.record("in_sync", problem.is_none());
+        span.record("sent_bytes", stats.bytes_sent);
+        span.record("received_bytes", stats.bytes_received);
+        span.record("round_trips", stats.round_trips);
         span.in_scope(|| match problem {
-            None => tracing::debug!(
-                received_events,
-                sent_events,
-                received_bytes = stats.bytes_received,
-                sent_bytes = stats.bytes_sent,
-                round_trips = stats.round_trips,
-                "in sync"
-            ),
+            None => tracing::debug!("in sync"),
             Some(problem) if link.admitted => tracing::info!(?problem, "not in sync"),
             Some(problem) => tracing::debug!(?problem, "not in sync"),
         });

@@ -133,10 +133,6 @@ pub struct Ended {
     pub problem: Option<Problem>,
     /// What it cost.
     pub stats: Stats,
-    /// How many events came in since the connection stands.
-    pub received_events: u64,
-    /// How many events went out since the connection stands.
-    pub sent_events: u64,
 }
 
 /// What came of syncing with one peer.

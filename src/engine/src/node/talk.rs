@@ -471,12 +471,7 @@ impl<D: Disk + Clone> Node<D> {
         if let Some(link) = self.links.get_mut(&id) {
             link.note_in_sync(now);
         }
-        let ended = Ended {
-            problem: result.as_ref().err().cloned(),
-            stats,
-            received_events: events.0,
-            sent_events: events.1,
-        };
+        let ended = Ended { problem: result.as_ref().err().cloned(), stats };
         self.urgent.push_back(Output::SessionEnded { link: id, space, ended });
         self.job_space_done(id, space, stats, events, result);
     }
