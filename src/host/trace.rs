@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn what_names_no_trace_is_passed_over() {
         let zero = format!("00-{:032}-b7ad6b7169203331-01", 0);
-        for wrong in ["", "00", "ff-", "00-zz-zz-01", &zero, &"0".repeat(4096), &NAMED[1..]] {
+        for wrong in ["", "00", "ff-", "00-zz-zz-01", &zero, &"0".repeat(4096), &NAMED[..50]] {
             assert!(!of(wrong, "").span().span_context().is_valid(), "{wrong}");
         }
         let long = of(NAMED, &format!("vendor={}", "x".repeat(1 << 14)));
