@@ -26,9 +26,12 @@ pub(super) struct Layout {
     pub(super) strays: Vec<FileId>,
     /// Faults of the manifest and the mark.
     pub(super) damage: Vec<Damage>,
-    /// Segments were found that are lost or cannot be told yet; they have entries in the manifest
-    /// now.
-    pub(super) lost: bool,
+    /// The manifest is to be written: segments were found that are lost or cannot be told yet, and
+    /// have entries in it now; or a list could not be read, and may be newer than the one that
+    /// serves. It is written over, lest the next opening reads there what this one did not know.
+    pub(super) due: bool,
+    /// Whether that is why.
+    pub(super) unread: bool,
     /// Files that nothing names, and whose headers cannot be read.
     unnamed: Vec<FileId>,
     /// All segment files that exist.
@@ -80,6 +83,8 @@ impl Layout {
         let mut damage = Vec::new();
         let mark = load_mark(disk, store, &mut damage)?;
         let manifest = load_manifest(disk, store, mark.as_ref(), &mut damage)?;
+        let unread = |d: &Damage| d.file == MARK_FILE || d.kind != DamageKind::Unreadable;
+        let unread = !damage.iter().all(unread);
         let files: BTreeSet<u64> =
             disk.files(FileKind::Segment)?.into_iter().map(|file| file.number).collect();
         let mut layout = Self {
@@ -89,7 +94,8 @@ impl Layout {
             newest: Vec::new(),
             strays: Vec::new(),
             damage,
-            lost: false,
+            due: unread,
+            unread,
             unnamed: Vec::new(),
             files,
         };
@@ -111,7 +117,7 @@ impl Layout {
         let missing = begun.filter(|entry| !self.files.contains(&entry.id.file));
         if let Some(entry) = missing {
             self.manifest.put(Entry { state: State::Cut, ..entry });
-            self.lost = true;
+            self.due = true;
         }
         // The next opening finds the lost one in the list, and must see the others as this one.
         let last = self.manifest.entries.last().map_or(0, |entry| entry.id.place);
@@ -219,7 +225,7 @@ impl Layout {
                 || self.newest.iter().any(|candidate| candidate.known.id.place == id.place);
             if !known {
                 sometimes!("log-segment-lost");
-                self.lost = true;
+                self.due = true;
                 self.manifest.put(Entry {
                     id,
                     state: State::Cut,
@@ -260,7 +266,7 @@ impl Layout {
                 damaged: false,
                 unread: None,
             });
-            self.lost = true;
+            self.due = true;
             self.manifest.put(Entry { unread: Some(upto), ..entry });
         }
         Ok(())

@@ -170,7 +170,7 @@ pub(super) fn open<D: Disk>(
         wall: options.wall,
         rng: options.rng.clone(),
         manifest: std::mem::take(&mut layout.manifest),
-        manifest_due: layout.lost,
+        manifest_due: layout.due,
         active: None,
         number_next: layout.number_next,
         health: Health::GOOD,
@@ -191,6 +191,13 @@ pub(super) fn open<D: Disk>(
         log.settle(segment, last, &mut recovery)?;
     }
     log.finish_recovery(&layout.strays, &mut recovery);
+    if layout.unread
+        && log.manifest_due
+        && let Some(error) = &recovery.refused
+    {
+        // Nothing is appended before the list is written.
+        log.health = Health::Stalled(error.clone());
+    }
     sometimes!("log-torn-tail", !recovery.torn.is_empty());
     recovery.strays = layout.strays;
     recovery.clean = recovery.torn.is_empty()

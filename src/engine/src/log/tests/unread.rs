@@ -247,6 +247,42 @@ fn a_header_that_cannot_be_read_keeps_no_log_from_opening() {
     }
 }
 
+/// The list that cannot be read may say where a segment ends beyond which there are records: what
+/// is written there since is not cut when it can be read again.
+#[test]
+fn what_is_written_while_a_list_cannot_be_read_is_kept_when_it_can() {
+    let (pristine, mut log) = fresh();
+    append(&mut log, 0..3);
+    sync(&mut log).unwrap();
+    append(&mut log, 3..6);
+    pristine.faults(|faults| {
+        (faults.syncs_to_fail, faults.writes_to_pass, faults.writes_to_fail) = (1, 1, 1);
+    });
+    sync(&mut log).unwrap_err();
+    drop(log);
+    pristine.crash(CrashMode::KeepAll, &mut Rng::new([0; 32]));
+    for (list, refused) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let what = format!("list {list}, {refused} syncs refused");
+        let disk = Shared::new(pristine.snapshot());
+        disk.faults(|faults| {
+            faults.unreadable = vec![(FileId::new(FileKind::Manifest, list), 0..64)];
+            faults.syncs_to_fail = refused;
+        });
+        let (mut log, recovery) = open(&disk);
+        assert!(!recovery.damage.is_empty(), "{what}");
+        let before = numbers(&log).0;
+        append(&mut log, 6..8);
+        sync(&mut log).unwrap();
+        sync(&mut log).unwrap();
+        assert!(log.durable() >= log.written(), "{what}");
+        drop(log);
+        heal(&disk);
+        let (log, recovery) = open(&disk);
+        assert_eq!(numbers(&log), ([before, vec![6, 7]].concat(), vec![]), "{what}");
+        assert_eq!(recovery.damage, [], "{what}");
+    }
+}
+
 #[test]
 fn a_log_without_lists_opens_though_none_of_its_headers_can_be_read() {
     let (pristine, count) = unlisted();
