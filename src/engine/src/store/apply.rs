@@ -60,7 +60,10 @@ impl<D: Disk + Clone> Store<D> {
             let deps = store.inner_deps(space_ix, &commit)?.ok_or(ReadError::UnknownEvent)?;
             let mut body = Vec::with_capacity(commit.header().size as usize + 64);
             let (names, base_ms) = (&store.tail.dictionary, store.base_ms_of(segment)?);
-            let encoded = compact::encode(&commit, names, base_ms, &mut body);
+            // What is moved by a failing disk may lie without the first of several in its segment.
+            let table = store.table(space_ix)?;
+            let forked = |log: &LogId, seq| table.is_suspect(log, seq);
+            let encoded = compact::encode_beside(&commit, names, base_ms, &forked, &mut body);
             assert!(encoded.is_ok(), "every log that the commit names is interned");
             Ok((store.log.append(kinds::COMMIT, &body)?, chain, deps))
         })?;

@@ -156,7 +156,11 @@ impl<D: Disk + Clone> Store<D> {
     /// Returns the tree of a log or branch up to a commit.
     ///
     /// Costs nothing at its end, else a look-up for each commit: branches of branches are rare.
-    fn tree_to(&self, space_ix: usize, end: Option<(LogId, u64)>) -> Result<Tree, ReadError> {
+    pub(super) fn tree_to(
+        &self,
+        space_ix: usize,
+        end: Option<(LogId, u64)>,
+    ) -> Result<Tree, ReadError> {
         let Some((name, seq)) = end else { return Ok(Tree::default()) };
         if let Some(log) = self.table(space_ix)?.log(&name).filter(|log| log.seq == seq) {
             return Ok(log.tree.clone());

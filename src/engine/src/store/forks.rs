@@ -153,6 +153,15 @@ impl<D: Disk + Clone> Store<D> {
     /// [`WriteError`] if the disk refuses; what was not closed stays as it was.
     pub fn close_forked(&mut self, now: Now, proofs: &[ForkProof]) -> Result<u64, WriteError> {
         self.log.set_wall(now.wall);
+        self.keep_and_close(now, proofs)
+    }
+
+    /// The same, at a time that is no clock's.
+    pub(super) fn keep_and_close(
+        &mut self,
+        now: Now,
+        proofs: &[ForkProof],
+    ) -> Result<u64, WriteError> {
         for proof in proofs {
             if let Some((space_ix, true)) = self.concerns(proof)? {
                 self.vouch_for_held(now, space_ix, proof.log())?;

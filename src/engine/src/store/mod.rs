@@ -28,6 +28,7 @@ mod place;
 mod point;
 mod read;
 mod refusals;
+mod regain;
 mod repair;
 mod seal;
 mod serving;

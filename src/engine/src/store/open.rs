@@ -332,6 +332,9 @@ impl<D: Disk + Clone> Store<D> {
             if replayed == Replayed::Fork {
                 return Ok(false);
             }
+            if replayed == Replayed::Unbuilt {
+                self.set_aside(position, &record, base_ms, tip);
+            }
             if replayed == Replayed::Lost {
                 self.hide_record(Damaged { segment: number, offset: position.offset }, &record);
                 self.mourn(number);
@@ -395,7 +398,9 @@ impl<D: Disk + Clone> Store<D> {
             let here = place.is_some() && !mutant!("branch-replayed-twice");
             if here || !counted.contains(&commit.id()) {
                 self.tail.note(&commit);
-                return Ok(Replayed::Done);
+                let own = commit.log().replica == self.key.id();
+                let regained = !here && own && self.distrusted.is_some();
+                return Ok(if regained { Replayed::Unbuilt } else { Replayed::Done });
             }
         } else if self.is_here(space_ix, &commit)?
             && !mutant!("record-replayed-twice")
@@ -541,6 +546,8 @@ enum Replayed {
     Done,
     /// It is about a fork of which is not known what counts.
     Fork,
+    /// It was written here, and nothing builds upon it: a repair takes it back.
+    Unbuilt,
     /// It is damaged, or what it builds upon was lost.
     Lost,
 }

@@ -106,8 +106,11 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`WriteError`] if the disk refuses: the store is as damaged as before.
     pub fn finish_repair(&mut self) -> Result<Repaired, WriteError> {
-        let branches = self.take_asides()?;
-        if let Err(error) = self.build_upon(&branches) {
+        let mut taken = self.take_asides()?;
+        if self.close_own_forks(&taken.hidden)? {
+            taken = self.take_asides()?;
+        }
+        if let Err(error) = self.build_upon(&taken.branches) {
             // What is not built upon does not count, and is set aside again.
             self.end_repair()?;
             return Err(error);
@@ -207,19 +210,23 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Appends what was set aside and is the next of its log by now; forgets what is here already.
-    /// Returns the own commits among it that count only if another log builds upon them.
-    fn take_asides(&mut self) -> Result<Vec<(usize, Tip)>, AppendError> {
+    fn take_asides(&mut self) -> Result<Taken, AppendError> {
         let mut asides = std::mem::take(&mut self.asides);
         self.name_logs(&mut asides);
         self.note_asides(&mut asides);
         self.asides = asides;
-        let (mut branches, mut unbuilt, mut progress) = (Vec::new(), Vec::new(), true);
+        let Taken { mut branches, mut hidden } = Taken::default();
+        let (mut unbuilt, mut progress) = (Vec::new(), true);
         while progress {
             progress = false;
             self.asides.append(&mut unbuilt);
             for aside in std::mem::take(&mut self.asides) {
                 match self.fit(&aside)? {
                     Fit::Here => progress = true,
+                    Fit::Own => {
+                        hidden.push(aside);
+                        progress = true;
+                    }
                     Fit::Next(space_ix, commit) => {
                         sometimes!("store-set-aside-and-taken");
                         let tip = commit.tip();
@@ -233,7 +240,7 @@ impl<D: Disk + Clone> Store<D> {
                 }
             }
         }
-        Ok(branches)
+        Ok(Taken { branches, hidden })
     }
 
     /// Builds upon the ends of branches, by commits without events: so they count everywhere.
@@ -265,7 +272,7 @@ impl<D: Disk + Clone> Store<D> {
         let suspect = self.table(space_ix)?.is_suspect(&log, seq);
         let foreign = log.replica != self.key.id();
         if if suspect { foreign } else { seq <= self.seq(space_ix, &log) } {
-            return Ok(Fit::Here);
+            return Ok(if foreign { Fit::Here } else { Fit::Own });
         }
         let id = aside.told.map(|(_, tip)| tip.id);
         match self.told_commit(body, names, &[], base_ms, id)? {
@@ -324,7 +331,10 @@ impl<D: Disk + Clone> Store<D> {
                         return record.body;
                     };
                     let mut body = Vec::with_capacity(record.body.len());
-                    let encoded = compact::encode(&commit, &known, base_ms, &mut body);
+                    let table = self.tables.get(space_ix);
+                    let forked = |log: &LogId, seq| table.is_some_and(|t| t.is_suspect(log, seq));
+                    let encoded =
+                        compact::encode_beside(&commit, &known, base_ms, &forked, &mut body);
                     if let Some(ix) = known.find(&commit.space(), &commit.log()) {
                         known.note(ix, commit.seq(), commit.id());
                     }
@@ -354,10 +364,21 @@ impl<D: Disk + Clone> Store<D> {
     }
 }
 
+/// What of own logs was set aside, and came of it.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Commits that were taken and count only if another log builds upon them.
+    branches: Vec<(usize, Tip)>,
+    /// What has something in its place.
+    hidden: Vec<Aside>,
+}
+
 /// How a commit that was set aside relates to what is here.
 enum Fit {
     /// It is here already, or another in its place.
     Here,
+    /// The same, and it was written here.
+    Own,
     /// It is the next of its log, or of a branch of it.
     Next(usize, Box<Commit>),
     /// What it builds upon is still missing.

@@ -13,7 +13,7 @@ mod read;
 mod write;
 
 pub use read::{DecodeError, Loose, decode, read};
-pub use write::{EncodeError, encode, logs};
+pub use write::{EncodeError, encode, encode_beside, logs};
 
 use crate::base::CodecError;
 use crate::crdt::Action;

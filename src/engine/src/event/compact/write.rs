@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{action_bits, head, lead, more, zigzag};
 use crate::base::{Dot, LogId, SpaceId, Writer};
+use crate::causal::Tip;
 use crate::crdt::Supersedes;
 use crate::event::{Commit, Content, Dictionary, Event, Kind};
 
@@ -48,8 +49,24 @@ pub fn encode(
     base_ms: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
+    encode_beside(commit, dictionary, base_ms, &|_, _| false, out)
+}
+
+/// The same, but that no id is left out of a commit under a number that has several, as `forked`
+/// tells: which of them is the first depends on what else the segment holds, and that may change.
+///
+/// # Errors
+/// [`EncodeError::NotInterned`].
+pub fn encode_beside(
+    commit: &Commit,
+    dictionary: &Dictionary,
+    base_ms: u64,
+    forked: &dyn Fn(&LogId, u64) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
     let start = out.len();
-    let done = Encoder { dictionary, space: commit.space(), out }.commit(commit, base_ms);
+    let mut encoder = Encoder { dictionary, forked, space: commit.space(), out: &mut *out };
+    let done = encoder.commit(commit, base_ms);
     if done.is_err() {
         out.truncate(start);
     }
@@ -58,6 +75,7 @@ pub fn encode(
 
 struct Encoder<'a> {
     dictionary: &'a Dictionary,
+    forked: &'a dyn Fn(&LogId, u64) -> bool,
     space: SpaceId,
     out: &'a mut Vec<u8>,
 }
@@ -67,7 +85,8 @@ impl Encoder<'_> {
         let header = commit.header();
         let (ix, base_seq) = self.find(&header.log)?;
         let erased = commit.has_erased();
-        let prev_known = self.dictionary.id(ix, header.seq.wrapping_sub(1)) == Some(header.prev);
+        let before = Tip { log: header.log, seq: header.seq.wrapping_sub(1), id: header.prev };
+        let prev_known = self.is_known(ix, &before);
         // What is before a log's first commit needs no dictionary.
         let write_prev = !prev_known && header.seq > 1;
         let rare = if header.grant.is_some() { more::GRANT } else { 0 }
@@ -138,7 +157,7 @@ impl Encoder<'_> {
         self.out.put_len(commit.deps().len());
         for dep in commit.deps() {
             let (ix, base_seq) = self.find(&dep.log)?;
-            let write = self.dictionary.id(ix, dep.seq) != Some(dep.id);
+            let write = !self.is_known(ix, dep);
             self.out.put_varint(u64::from(ix) << 1 | u64::from(write));
             self.out.put_varint(zigzag(dep.seq, base_seq));
             if write {
@@ -146,6 +165,10 @@ impl Encoder<'_> {
             }
         }
         Ok(())
+    }
+
+    fn is_known(&self, ix: u32, tip: &Tip) -> bool {
+        self.dictionary.id(ix, tip.seq) == Some(tip.id) && !(self.forked)(&tip.log, tip.seq)
     }
 
     /// `last`: nothing follows, so the payload ends where the commit does.
