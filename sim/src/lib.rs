@@ -63,12 +63,13 @@ fn play(scenario: &Scenario, keep: Keep, programs: Option<Box<dyn Programs>>) ->
     if let Some(programs) = programs {
         world.host(programs);
     }
-    let played = world
-        .found()
-        .and_then(|()| world.run_for(scenario.options.trouble_ms))
-        .and_then(|()| world.end())
-        .and_then(|()| world.end_programs());
-    let broken = played.err();
+    let played = Broken::caught(|| {
+        world.found()?;
+        world.run_for(scenario.options.trouble_ms)?;
+        world.end()?;
+        world.end_programs()
+    });
+    let broken = played.and_then(|played| played).err();
     if let Some(Broken { invariant, seen }) = &broken {
         let (name, seen) = ((*invariant).into(), seen.clone().into());
         world.note(None, What::Broken { name, seen });

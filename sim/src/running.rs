@@ -29,6 +29,15 @@ pub fn is_running() -> bool {
     DEPTH.get() > 0
 }
 
+/// Does something, and lets assertions stop it without a word on stderr: it says what they said.
+pub(crate) fn quietly<T>(act: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = act();
+    std::panic::set_hook(hook);
+    done
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get().saturating_sub(1));

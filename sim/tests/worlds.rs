@@ -277,6 +277,22 @@ fn what_is_set_aside_is_not_built_upon_the_other_side_of_a_fork() {
 #[test]
 fn what_was_acknowledged_is_not_lost_in_a_repair_though_its_log_is_closed() {
     assert_holds(include_str!("scenarios/set_aside_and_then_closed.txt"));
+    assert_holds(include_str!("scenarios/another_in_the_place_of_what_was_set_aside.txt"));
+}
+
+#[test]
+fn what_is_written_beside_a_list_that_was_not_read_once_is_kept() {
+    assert_holds(include_str!("scenarios/a_list_that_was_not_read_once.txt"));
+}
+
+#[test]
+fn what_a_failing_disk_moves_beside_a_fork_names_what_it_did() {
+    assert_holds(include_str!("scenarios/moved_beside_a_fork.txt"));
+}
+
+#[test]
+fn a_clean_mark_that_went_back_promises_less_and_is_no_damage() {
+    assert_holds(include_str!("scenarios/a_mark_that_went_back.txt"));
 }
 
 #[test]

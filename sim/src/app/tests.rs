@@ -205,3 +205,27 @@ fn faults_that_are_off_do_not_happen() {
         assert_eq!(again.unwrap(), scenario, "seed {seed}: the text form holds it");
     }
 }
+
+/// Stops at the word of its user.
+struct Stops;
+
+impl App for Stops {
+    type Witness = ();
+
+    fn start(_: usize) -> Self {
+        Self
+    }
+
+    fn on_event(&mut self, event: &Event, _: &mut Replica<'_>, (): &mut ()) -> Done {
+        assert_ne!(*event, Event::User, "no user says a word");
+        Ok(())
+    }
+}
+
+#[test]
+fn what_stops_at_an_assertion_is_cut_down_as_anything_that_breaks() {
+    let failure = Sim::<Stops>::new().seeds(0..1).run().unwrap_err();
+    assert_eq!(failure.broken.invariant, crate::check::STOPPED);
+    assert!(failure.broken.seen.contains("no user says a word"), "{failure}");
+    assert_eq!(failure.scenario.steps.len(), 1, "{failure}");
+}

@@ -15,11 +15,14 @@ use crate::world::World;
 impl World {
     /// Holds what a seat shows against its disk, at some moments.
     pub(crate) fn glance(&mut self, at: usize) {
-        let draws = self.draws;
+        let (draws, space, rotted) = (self.draws, self.space, self.some_bytes_went_bad());
         let Some(seat) = self.seats.get_mut(at) else { return };
         let Some(store) = seat.node.as_ref().map(|node| node.store_ref()) else { return };
         let end = store.written();
         let whole = store.damage().is_none() && seat.disk.bad().is_empty();
+        // What vouched for a log and rotted is asked for, a while after the repair.
+        let vouched = !rotted || store.unvouched(&space).is_ok_and(|ends| ends.is_empty());
+        let whole = whole && vouched;
         if end != store.durable() || !whole {
             return;
         }

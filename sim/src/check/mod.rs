@@ -9,6 +9,7 @@ mod stamps;
 pub(crate) mod wire;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::draw::Stream;
 use crate::world::{Repair, World};
@@ -29,7 +30,23 @@ impl Broken {
     pub fn new(invariant: &'static str, seen: impl Into<String>) -> Self {
         Self { invariant, seen: seen.into() }
     }
+
+    /// Does something. Where it stops at an assertion, of the engine's or of an app's, that is a
+    /// promise that was broken, and what was done so far can be looked at.
+    ///
+    /// # Errors
+    /// What the assertion says.
+    pub(crate) fn caught<T>(act: impl FnOnce() -> T) -> Result<T, Self> {
+        catch_unwind(AssertUnwindSafe(act)).map_err(|cause| {
+            let said = cause.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| cause.downcast_ref::<&str>().copied());
+            Self::new(STOPPED, said.unwrap_or("it stopped"))
+        })
+    }
 }
+
+/// What is broken where something stops at an assertion.
+pub(crate) const STOPPED: &str = "nothing stops at an assertion";
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,6 +183,9 @@ impl World {
             }
             if let Err(error) = store.value_hash(&space) {
                 out.push_str(&format!("; seat {at}: {error}"));
+            }
+            if store.unvouched(&space).is_ok_and(|ends| !ends.is_empty()) {
+                out.push_str(&format!("; seat {at}: nothing vouches for a log"));
             }
             let (waiting, version) = (store.waiting_len(), store.version(&space));
             let version = version.map(|v| v.iter().map(|(_, seq)| seq).sum::<u64>());

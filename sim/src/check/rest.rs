@@ -21,7 +21,7 @@ impl World {
     /// Tells whether all hold the same, and nobody waits for anything. What each holds is hashed
     /// again only if something was written since.
     pub(super) fn is_at_rest(&mut self, rest: &mut Rest) -> bool {
-        if !self.is_quiet() || !self.all_are_in() {
+        if !self.is_quiet() || !self.all_are_in() || self.somebody_asks_for_vouchers() {
             return false;
         }
         let space = self.space;
@@ -37,6 +37,17 @@ impl World {
             rest.marks = marks;
         }
         rest.states.windows(2).all(|pair| pair.first() == pair.last())
+    }
+
+    /// Tells whether damage took what vouches for a log that somebody holds: each session asks for
+    /// it, so that it is there soon.
+    fn somebody_asks_for_vouchers(&mut self) -> bool {
+        let (space, members) = (self.space, self.members());
+        let lacks = |at: usize| {
+            let ends = self.store(at).and_then(|store| store.unvouched(&space).ok());
+            ends.is_some_and(|ends| !ends.is_empty())
+        };
+        members.into_iter().any(lacks) && self.some_bytes_went_bad()
     }
 
     /// Checks that those who hold the same show the same.
@@ -112,8 +123,8 @@ impl World {
     /// Checks that what was bad on disks and was read is good again or was told of.
     pub(super) fn check_disks(&mut self) -> Result<(), Broken> {
         for (at, seat) in self.seats.iter().enumerate() {
-            let turns = [FileKind::Manifest, FileKind::Local];
-            let whole = turns.map(|kind| (kind, both_are_whole(&seat.disk, kind) == Some(true)));
+            let kinds = [FileKind::Manifest, FileKind::Local, FileKind::Mark];
+            let whole = kinds.map(|kind| (kind, all_are_whole(&seat.disk, kind) == Some(true)));
             let masked = |file: FileId| whole.contains(&(file.kind, true));
             let open = seat.disk.ledger(|ledger| {
                 let open = ledger.unsettled().filter(|hit| !masked(hit.file));
@@ -137,10 +148,11 @@ impl World {
     }
 }
 
-/// Tells whether the two files of a kind that are written in turn are whole as readers see them,
-/// and of lists of segments whether they follow each other. If one went back to what it once was,
-/// nobody can tell: the other one says the same or more, and headers what came since.
-fn both_are_whole(disk: &SimDisk, kind: FileKind) -> Option<bool> {
+/// Tells whether the files of a kind are whole as readers see them, and of lists of segments whether
+/// the two follow each other. If one went back to what it once was, nobody can tell: of those that
+/// are written in turn the other one says the same or more, and headers what came since; a clean
+/// mark that has been outlived is no news, and promises less.
+fn all_are_whole(disk: &SimDisk, kind: FileKind) -> Option<bool> {
     let mut generations = Vec::new();
     for file in disk.files(kind).ok()? {
         let mut bytes = vec![0; usize::try_from(disk.len(file).ok()?).ok()?];
@@ -149,6 +161,7 @@ fn both_are_whole(disk: &SimDisk, kind: FileKind) -> Option<bool> {
     }
     generations.sort_unstable();
     Some(match generations[..] {
+        [_] if kind == FileKind::Mark => true,
         [only] => only == 1,
         [older, newer] => kind == FileKind::Local || older + 1 == newer,
         _ => false,

@@ -16,6 +16,7 @@ use kdelta_engine::base::{mark, mutant};
 
 use crate::check::Broken;
 use crate::coverage::{self, marks, mutants};
+use crate::running::quietly;
 use crate::scenario::{NODES_MAX, Scenario, ScenarioError};
 use crate::trace::{Keep, html, json, text};
 use crate::{Outcome, crashes, run, run_traced, shrink, spread};
@@ -329,7 +330,7 @@ impl Desk<'_> {
     }
 
     fn shrink(&mut self, scenario: &Scenario, out: Option<&Path>) -> Result<bool, CommandError> {
-        let Some(shrunk) = shrink(scenario, RUNS_MAX) else {
+        let Some(shrunk) = quietly(|| shrink(scenario, RUNS_MAX)) else {
             let said = match self.json {
                 true => lines::played(scenario, &run(scenario))?,
                 false => "the scenario does not fail\n".to_owned(),

@@ -16,8 +16,8 @@ pub mod mutants;
 
 use std::fmt;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::check::Broken;
 use crate::command::{CommandError, Front};
 use crate::crashes::{self, Limits};
 use crate::spread::{self, Setting};
@@ -95,7 +95,7 @@ impl fmt::Display for Play {
 impl Play {
     /// Plays it; returns what broke. An engine that stops at an assertion of its own is broken.
     fn broken(self) -> Option<String> {
-        let played = catch_unwind(AssertUnwindSafe(|| match self {
+        let played = Broken::caught(|| match self {
             Self::Seed(seed) => of_a_seed(seed),
             Self::Spread => {
                 let figures = spread::measure(&Setting::SMALL);
@@ -108,12 +108,8 @@ impl Play {
                 let failure = reports.into_iter().flat_map(|report| report.failures).next();
                 failure.map(|failure| failure.broken)
             }
-        }));
-        played.unwrap_or_else(|cause| {
-            let said = cause.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| cause.downcast_ref::<&str>().copied());
-            Some(format!("the engine stops nowhere: {}", said.unwrap_or("it stopped")))
-        })
+        });
+        played.unwrap_or_else(|broken| Some(broken.to_string()))
     }
 }
 

@@ -5,6 +5,7 @@ use kdelta_engine::base::mutant;
 use super::found;
 use super::{Batch, EVERY, Listed, Play, go_on, say};
 use crate::command::{CommandError, Front};
+use crate::running::quietly;
 
 /// The planted bugs that no batch finds.
 pub const NOT_FOUND: &[Listed] = &[];
@@ -35,11 +36,7 @@ pub fn play(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> 
     }
     plant(None)?;
     // What a bug makes the engine say when it stops is in the table.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let hunted = hunt(batch, front);
-    std::panic::set_hook(hook);
-    hunted
+    quietly(|| hunt(batch, front))
 }
 
 fn hunt(batch: &Batch, front: &mut dyn Front) -> Result<bool, CommandError> {

@@ -38,11 +38,13 @@ pub(super) enum State {
     Cut,
 }
 
-/// Returns the how-manieth list of segments, or local file, these bytes are, if they are good.
+/// Returns the how-manieth list of segments, or local file, these bytes are, if they are good; of a
+/// clean mark, the list that it was written beside.
 pub(crate) fn generation(kind: FileKind, file: &[u8]) -> Option<u64> {
     match kind {
         FileKind::Manifest => Manifest::read(file).ok().map(|list| list.generation),
         FileKind::Local => Local::read(file).ok().map(|local| local.generation),
+        FileKind::Mark => Mark::read(file).ok().map(|mark| mark.generation),
         _ => None,
     }
 }
@@ -83,14 +85,15 @@ pub(super) struct Mark {
     pub(super) store: [u8; 16],
     pub(super) name: Name,
     pub(super) end: usize,
+    generation: u64,
 }
 
 impl Mark {
     pub(super) fn read(file: &[u8]) -> Result<Self, Wrong> {
         let (mut bytes, store) = hashed(file, b"KDMRK\0\r\n")?;
-        let (name, end, _generation) = (name(&mut bytes)?, bytes.u32()?, bytes.u64()?);
+        let (name, end, generation) = (name(&mut bytes)?, bytes.u32()?, bytes.u64()?);
         bytes.end()?;
-        Ok(Self { store, name, end: end as usize })
+        Ok(Self { store, name, end: end as usize, generation })
     }
 }
 
