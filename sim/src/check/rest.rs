@@ -148,10 +148,10 @@ impl World {
     }
 }
 
-/// Tells whether the files of a kind are whole as readers see them, and of lists of segments whether
-/// the two follow each other. If one went back to what it once was, nobody can tell: of those that
-/// are written in turn the other one says the same or more, and headers what came since; a clean
-/// mark that has been outlived is no news, and promises less.
+/// Tells whether the files of a kind are whole as readers see them, and of lists of segments
+/// whether the two follow each other. If one went back to what it once was, nobody can tell: of
+/// those that are written in turn the other one says the same or more, and headers what came since;
+/// a clean mark that has been outlived is no news, and promises less.
 fn all_are_whole(disk: &SimDisk, kind: FileKind) -> Option<bool> {
     let mut generations = Vec::new();
     for file in disk.files(kind).ok()? {
