@@ -228,14 +228,13 @@ fn of_more_peers_than_can_be_told_others_are_told_each_time() {
     let space = world.nodes[0].store().space_named("default").unwrap();
     world.connect(1, 0);
     let listener = id(&world, 1);
-    let count = 2 * limits::PLACES_MAX as u16;
+    let count = 2 * u16::try_from(limits::PLACES_MAX).unwrap();
     for n in 0..count {
         let link = LinkId(1_000 + u64::from(n));
         let said = place(n, &["x".repeat(limits::ADDRESS_BYTES_MAX).as_str(), "y"]);
         let peer = said.replica;
         world.input(0, Input::Connected { link, peer, outgoing: false });
-        let hello = Hello::new([n as u8; 16], "test");
-        let mut bytes = encode(&Message::Hello(Hello { process: [3; 16], ..hello }));
+        let mut bytes = encode(&Message::Hello(Hello::new([3; 16], "test")));
         bytes.extend(encode(&Message::Addresses { places: vec![said] }));
         world.input(0, Input::Received { link, bytes });
         world.run();

@@ -308,7 +308,7 @@ fn places_that_no_peer_of_ours_would_tell_are_refused() {
         vec![place(1, vec!["x".repeat(281)])],
         vec![place(1, vec!["a\u{1b}[2J:1".into()])],
         vec![place(1, vec!["host:1".into(); limits::TOLD_ADDRESSES_MAX + 1])],
-        (0..=limits::PLACES_MAX as u8).map(|n| place(n, good())).collect(),
+        (0..=limits::PLACES_MAX).map(|n| place(u8::try_from(n).unwrap(), good())).collect(),
     ] {
         assert!(matches!(read(bad.clone()), Err(FrameError::Body { kind: 1, .. })), "{bad:?}");
     }
