@@ -504,8 +504,8 @@ impl Shared {
         Ok(addresses)
     }
 
-    /// Puts the address first at which an admitted peer is met, if the network or a peer told of it:
-    /// whoever is there has proven who he is.
+    /// Puts the address first at which an admitted peer is met, if the network or a peer told of
+    /// it: whoever is there has proven who he is.
     pub(super) fn keep_met(&self, link: LinkId) {
         let remote = locked(&self.net)
             .as_ref()

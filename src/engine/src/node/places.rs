@@ -1,9 +1,9 @@
-//! Where replicas may be reached: what the network and the peers say of it, and what peers are told.
+//! Where replicas may be reached: what the network and peers say of it, and what peers are told.
 //!
-//! All of it is hints. Who is somewhere is proven by the handshake, and nobody is admitted for being
-//! told of. A hint lasts as long as whoever gave it: what a peer says goes with its connection, but
-//! for what an admitted one says of itself, which is remembered. A peer is told of those alone that
-//! are connected here and share a space with it.
+//! All of it is hints. Who is somewhere is proven by the handshake, and nobody is admitted for
+//! being told of. A hint lasts as long as whoever gave it: what a peer says goes with its
+//! connection, but for what an admitted one says of itself, which is remembered. A peer is told of
+//! those alone that are connected here and share a space with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -128,8 +128,8 @@ pub enum Message {
         /// As in [`Message::Want`], and not empty.
         runs: Vec<Run>,
     },
-    /// Where replicas may be reached that the two sides share a space with. Who does not know it may
-    /// skip it.
+    /// Where replicas may be reached that the two sides share a space with. Who does not know it
+    /// may skip it.
     Addresses {
         /// Strictly ascending by replica, at most [`limits::PLACES_MAX`]; the sender's own may be
         /// among them.

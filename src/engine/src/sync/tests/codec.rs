@@ -113,6 +113,13 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
     })
 }
 
+fn places() -> impl Strategy<Value = Vec<Place>> {
+    let addresses = vec("[a-z0-9.:\\[\\]]{1,20}", 1..4);
+    let place = |(replica, addresses)| Place { replica: ReplicaId(replica), addresses };
+    btree_map(any::<[u8; 32]>(), addresses, 0..4)
+        .prop_map(move |places| places.into_iter().map(place).collect())
+}
+
 pub(super) fn message(
     space: impl Strategy<Value = SpaceId> + Clone + 'static,
 ) -> impl Strategy<Value = Message> {
@@ -178,12 +185,7 @@ pub(super) fn message(
         space().prop_map(|space| Message::Prune { space }),
         (space(), runs().prop_filter("not empty", |runs| !runs.is_empty()))
             .prop_map(|(space, runs)| Message::Graft { space, runs }),
-        btree_map(any::<[u8; 32]>(), vec("[a-z0-9.:\\[\\]]{1,20}", 1..4), 0..4).prop_map(
-            |places| {
-                let place = |(replica, addresses)| Place { replica: ReplicaId(replica), addresses };
-                Message::Addresses { places: places.into_iter().map(place).collect() }
-            }
-        ),
+        places().prop_map(|places| Message::Addresses { places }),
         (1u64..).prop_map(|bytes| Message::Grant { bytes }),
         (space(), reason()).prop_map(|(space, (code, text))| Message::Refuse { space, code, text }),
         reason().prop_map(|(code, text)| Message::Close { code, text }),
