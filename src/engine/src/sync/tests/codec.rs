@@ -113,6 +113,15 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
     })
 }
 
+fn hello() -> impl Strategy<Value = Hello> {
+    (1u16.., 0u16..9, any::<u64>(), any::<[u8; 16]>(), text()).prop_map(
+        |(version_min, more, features, process, agent)| {
+            let version_max = version_min.saturating_add(more);
+            Hello { version_min, version_max, features, process, agent }
+        },
+    )
+}
+
 fn places() -> impl Strategy<Value = Vec<Place>> {
     let addresses = vec("[a-z0-9.:\\[\\]]{1,20}", 1..4);
     let place = |(replica, addresses)| Place { replica: ReplicaId(replica), addresses };
@@ -124,16 +133,10 @@ pub(super) fn message(
     space: impl Strategy<Value = SpaceId> + Clone + 'static,
 ) -> impl Strategy<Value = Message> {
     let space = move || space.clone();
-    let hello = (1u16.., 0u16..9, any::<u64>(), any::<[u8; 16]>(), text()).prop_map(
-        |(version_min, more, features, process, agent)| {
-            let version_max = version_min.saturating_add(more);
-            Message::Hello(Hello { version_min, version_max, features, process, agent })
-        },
-    );
     let bytes = || vec(any::<u8>(), 1..300);
     let reason = || (any::<u16>().prop_map(Code), text());
     prop_oneof![
-        hello,
+        hello().prop_map(Message::Hello),
         (space(), any::<[u8; 32]>()).prop_map(|(space, proof)| Message::Admit { space, proof }),
         open(space()).prop_map(Message::Open),
         (space(), any::<bool>(), items()).prop_map(|(space, last, items)| Message::Ranges {
