@@ -83,8 +83,8 @@ impl Layout {
         let mut damage = Vec::new();
         let mark = load_mark(disk, store, &mut damage)?;
         let manifest = load_manifest(disk, store, mark.as_ref(), &mut damage)?;
-        let unread = |d: &Damage| d.file == MARK_FILE || d.kind != DamageKind::Unreadable;
-        let unread = !damage.iter().all(unread);
+        let unread = |d: &Damage| d.file != MARK_FILE && d.kind == DamageKind::Unreadable;
+        let unread = damage.iter().any(unread);
         let files: BTreeSet<u64> =
             disk.files(FileKind::Segment)?.into_iter().map(|file| file.number).collect();
         let mut layout = Self {
