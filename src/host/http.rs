@@ -43,8 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 2048;
 /// About the longest head of a request, in bytes: a key takes at most 3 KiB of it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How long the rest of a body that nobody wants is read.
-const LINGER: Duration = Duration::from_secs(30);
 
 /// What is said when all places are taken.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
@@ -192,14 +190,20 @@ async fn serve<L: Listener>(
 /// A server that stops reading closes the connection, and a client that still writes then sees the
 /// end of the connection before the answer. So what nobody wants of a body is read and dropped.
 fn attend(request: Request<Body>, patience: Option<Duration>) -> Request<Body> {
-    request.map(|body| match patience {
-        Some(patience) => Body::new(TimeoutBody::new(patience, Lingering(body))),
-        None => Body::new(Lingering(body)),
+    request.map(|rest| {
+        let body = Lingering { rest, patience: patience.unwrap_or(PATIENCE) };
+        match patience {
+            Some(patience) => Body::new(TimeoutBody::new(patience, body)),
+            None => Body::new(body),
+        }
     })
 }
 
-/// A body whose rest is read when it is dropped early.
-struct Lingering(Body);
+/// A body whose rest is read when it is dropped early, for as long as patience lasts.
+struct Lingering {
+    rest: Body,
+    patience: Duration,
+}
 
 impl HttpBody for Lingering {
     type Data = Bytes;
@@ -209,27 +213,101 @@ impl HttpBody for Lingering {
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
+        Pin::new(&mut self.rest).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.rest.size_hint()
     }
 }
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        if self.0.is_end_stream() {
+        if self.rest.is_end_stream() {
             return;
         }
-        let mut rest = std::mem::take(&mut self.0);
+        let (mut rest, patience) = (std::mem::take(&mut self.rest), self.patience);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let read = async move { while let Some(Ok(_)) = rest.frame().await {} };
-            runtime.spawn(tokio::time::timeout(LINGER, read));
+            runtime.spawn(tokio::time::timeout(patience, read));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use axum::routing::{get, post};
+    use futures_util::stream;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Serves a router with some patience: clients here are slow where much else runs.
+    async fn at(router: Router) -> (Server, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (Server::start(listener, router, Some(Duration::from_secs(1))), address)
+    }
+
+    async fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Reads until the other side is gone.
+    async fn rest(mut stream: TcpStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match stream.read_to_end(&mut bytes).await {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => bytes,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_an_answer_is_let_go_and_holds_up_nobody() {
+        let (held, let_go) = oneshot::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(Some(held)));
+        let endless = move || async move {
+            let held = held.lock().unwrap().take();
+            Body::from_stream(stream::repeat_with(move || {
+                let _ = &held;
+                Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 64 << 10]))
+            }))
+        };
+        let router = Router::new()
+            .route("/endless", get(endless))
+            .route("/short", get(|| async { "short" }));
+        let (server, address) = at(router).await;
+        let stands_still = send(address, "GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let short = "GET /short HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        assert!(rest(send(address, short).await).await.ends_with(b"short"));
+        assert!(let_go.await.is_err(), "what makes the answer is dropped");
+        assert!(rest(stands_still).await.starts_with(b"HTTP/1.1 200"));
+        server.stop(Duration::ZERO).await;
+    }
+
+    #[tokio::test]
+    async fn who_does_not_finish_a_request_is_let_go() {
+        let router = Router::new().route("/", post(|body: Bytes| async move { body }));
+        let (server, address) = at(router).await;
+        for begun in [
+            "",
+            "POST / HT",
+            "POST / HTTP/1.1\r\nHost: h\r\n",
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf",
+        ] {
+            let answer = rest(send(address, begun).await).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{begun:?}");
+        }
+        server.stop(Duration::ZERO).await;
     }
 }
