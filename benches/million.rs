@@ -9,6 +9,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kdelta::engine::base::Key;
@@ -34,9 +35,16 @@ fn main() -> Outcome {
         let dir = tempfile::tempdir()?;
         return larger(dir.path(), keys, memory_mib);
     }
-    if first.as_deref() == Some("--history") {
+    if let Some(part @ ("--open" | "--history")) = first.as_deref() {
         let dir = args.next().ok_or("a directory")?;
-        return history_read(&open(Path::new(&dir), 512)?);
+        let memory_mib = args.next().ok_or("a memory")?.parse()?;
+        let begun = Instant::now();
+        let replica = open(Path::new(&dir), memory_mib)?;
+        if part == "--history" {
+            return history_read(&replica);
+        }
+        println!("open {:<6}  {:>10.1} ms", args.next().unwrap_or_default(), ms(begun.elapsed()));
+        return Ok(replica.close()?);
     }
     let events: u64 = first.map_or(Ok(1_000_000), |text| text.parse())?;
     let memory_mib: usize = args.next().map_or(Ok(512), |text| text.parse())?;
@@ -55,32 +63,30 @@ fn run(dir: &Path, events: u64, memory_mib: usize) -> Outcome {
     let begun = Instant::now();
     replica.close()?;
     println!("close        {:>10.1} ms", ms(begun.elapsed()));
-    for round in 0..3 {
-        let begun = Instant::now();
-        let replica = open(dir, memory_mib)?;
-        println!("open clean   {:>10.1} ms", ms(begun.elapsed()));
-        if round == 2 {
-            reads(&replica, events)?;
-        }
-        replica.close()?;
+    // In processes of their own: none of our caches has anything, the page cache has all, and
+    // nobody has the memory to tidy up that writing left.
+    let memory = memory_mib.to_string();
+    for _ in 0..3 {
+        assert!(part("--open", dir, &[&memory, "clean"])?, "it is opened");
     }
-    let me = std::env::current_exe()?;
-    // In a process of its own: none of our caches has anything, the page cache has all.
-    let read = std::process::Command::new(&me).arg("--history").arg(dir).status()?;
-    assert!(read.success(), "the history is read");
-    let died = std::process::Command::new(me)
-        .arg("--write-and-die")
-        .arg(dir)
-        .arg("40000")
-        .stderr(std::process::Stdio::null())
-        .status()?;
-    assert!(!died.success(), "the writer dies on purpose");
-    let begun = Instant::now();
+    assert!(part("--history", dir, &[&memory])?, "the history is read");
     let replica = open(dir, memory_mib)?;
-    println!("open killed  {:>10.1} ms", ms(begun.elapsed()));
-    println!("peak memory  {:>10.1} MiB", peak_mib());
+    reads(&replica, events)?;
     replica.close()?;
+    assert!(!part("--write-and-die", dir, &["40000"])?, "the writer dies on purpose");
+    assert!(part("--open", dir, &[&memory, "killed"])?, "it is opened");
+    println!("peak memory  {:>10.1} MiB", peak_mib());
     Ok(())
+}
+
+/// Runs a part of this in a process of its own; tells whether that ended well.
+fn part(part: &str, dir: &Path, args: &[&str]) -> std::io::Result<bool> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(part).arg(dir).args(args);
+    if part == "--write-and-die" {
+        command.stderr(Stdio::null());
+    }
+    Ok(command.status()?.success())
 }
 
 /// Writes far more than fits into memory, and reads a sample before and after it is opened anew.
