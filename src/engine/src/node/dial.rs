@@ -1,5 +1,6 @@
 //! Whom to connect to, and when to try again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Node, Output, Problem};
@@ -77,9 +78,11 @@ impl<D: Disk + Clone> Node<D> {
         sometimes!("node-reached-after-failures", before.is_some_and(|it| it.failures > 1));
     }
 
-    /// Takes note that a peer is gone. Of strangers nothing is kept: there may be any number.
+    /// Takes note that a peer is gone. Of strangers that will not be dialled nothing is kept: there
+    /// may be any number.
     pub(super) fn redial_later(&mut self, peer: ReplicaId) {
-        if !self.store.local().is_admitted(&peer) {
+        let told = self.config.open && self.places.has(&peer);
+        if !told && !self.store.local().is_admitted(&peer) {
             return;
         }
         let next = self.now.mono.plus(backoff(1));
@@ -120,7 +123,11 @@ impl<D: Disk + Clone> Node<D> {
     /// Where all are admitted, meets some of those that peers tell of: the net holds though who
     /// brought it together goes.
     fn dial_strangers(&mut self) {
-        let strangers: Vec<ReplicaId> = self.told_strangers().collect();
+        let strangers: BTreeSet<ReplicaId> = self.told_strangers().collect();
+        let local = self.store.local();
+        self.dialing.retain(|peer, dialing| {
+            dialing.under_way || strangers.contains(peer) || local.is_admitted(peer)
+        });
         for stranger in strangers {
             let under_way = self.dialing.values().filter(|dialing| dialing.under_way).count();
             if self.links.len() + under_way >= limits::OPEN_LINKS {

@@ -213,6 +213,32 @@ fn what_a_liar_invents_is_bounded_tried_and_forgotten() {
 }
 
 #[test]
+fn a_stranger_that_hangs_up_is_not_called_all_the_time() {
+    let mut world = keepers(2, true);
+    let teller = world.connect(1, 0);
+    world.dials.clear();
+    let stranger = place(1, &["there:1"]);
+    say(&mut world, 0, teller, vec![stranger]);
+    let mut calls = 0;
+    for n in 0..100 {
+        later(&mut world, 100);
+        let called = std::mem::take(&mut world.dials);
+        calls += called.len();
+        for (_, peer, _) in called {
+            let link = LinkId(1_000 + n);
+            world.input(0, Input::Connected { link, peer, outgoing: true });
+            world.input(0, Input::Closed { link, reason: "busy".into() });
+        }
+    }
+    assert!((5..=10).contains(&calls), "in ten seconds {calls} times");
+    // Once nobody tells of it any more nothing is kept.
+    world.cut(teller);
+    later(&mut world, 1_000);
+    let known: Vec<_> = world.nodes[0].dialing.keys().collect();
+    assert!(known.is_empty(), "{known:?}");
+}
+
+#[test]
 fn strangers_that_come_and_go_leave_nothing() {
     let mut world = keepers(2, false);
     for _ in 0..3 {
