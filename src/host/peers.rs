@@ -518,9 +518,8 @@ impl Shared {
         let Some(address) = remote.map(|remote| remote.to_string()) else { return };
         let told = state.node.is_said_at(&peer, &address);
         let local = state.node.store_ref().local();
-        let is_first = |addresses: &[String]| addresses.first() == Some(&address);
-        let is_kept = local.peer(&peer).is_some_and(|known| is_first(&known.addresses));
-        if !told || is_kept || !local.is_admitted(&peer) {
+        let first = local.peer(&peer).and_then(|known| known.addresses.first());
+        if !told || first == Some(&address) || !local.is_admitted(&peer) {
             return;
         }
         let edited = state.node.store().edit_local(|local| {

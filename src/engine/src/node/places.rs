@@ -130,12 +130,12 @@ impl<D: Disk + Clone> Node<D> {
                 Some(Place { replica: other.peer, addresses })
             })
             .collect();
+        let all_fit = peers.len() < limits::PLACES_MAX
+            && peers.iter().map(place_bytes).sum::<usize>() <= left;
         while !peers.is_empty() && places.len() < limits::PLACES_MAX {
             // Where not all can be told, others are the next time.
-            let all_fit = places.len() + peers.len() <= limits::PLACES_MAX;
             let at = if all_fit { 0 } else { self.rng.below(peers.len() as u64) };
-            let at = usize::try_from(at).unwrap_or_default();
-            let place = peers.swap_remove(at);
+            let place = peers.swap_remove(usize::try_from(at).unwrap_or_default());
             let Some(rest) = left.checked_sub(place_bytes(&place)) else { break };
             left = rest;
             places.insert(place.replica, place);

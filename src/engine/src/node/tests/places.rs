@@ -248,13 +248,12 @@ fn strangers_that_come_and_go_leave_nothing() {
     assert!(world.nodes[0].dialing.is_empty());
 }
 
-#[test]
-fn of_more_peers_than_can_be_told_others_are_told_each_time() {
+/// Has a node hear from so many peers where they are, and tell one of them many times.
+fn all_are_told_in_the_end(count: u16) {
     let mut world = keepers(2, true);
     let space = world.nodes[0].store().space_named("default").unwrap();
     world.connect(1, 0);
     let listener = id(&world, 1);
-    let count = 2 * u16::try_from(limits::PLACES_MAX).unwrap();
     for n in 0..count {
         let link = LinkId(1_000 + u64::from(n));
         let said = place(n, &["x".repeat(limits::ADDRESS_BYTES_MAX).as_str(), "y"]);
@@ -276,4 +275,14 @@ fn of_more_peers_than_can_be_told_others_are_told_each_time() {
         heard.extend(told.iter().map(|place| place.replica));
     }
     assert_eq!(heard.len(), usize::from(count) + 1, "its own is among them");
+}
+
+#[test]
+fn of_more_peers_than_can_be_told_others_are_told_each_time() {
+    all_are_told_in_the_end(2 * u16::try_from(limits::PLACES_MAX).unwrap());
+}
+
+#[test]
+fn of_peers_with_long_addresses_others_are_told_each_time() {
+    all_are_told_in_the_end(40);
 }
