@@ -46,14 +46,12 @@ impl Author {
         let delta = Delta { action: Action::BytesPut, supersedes: Supersedes::NOTHING, payload };
         let draft = Draft {
             space: self.space,
-            log: self.log,
             seq: self.seq + 1,
             prev: self.id,
-            hlc,
             deps,
             kind: Kind::Data,
             events: vec![(Key::new(key).ok()?, delta)],
-            meta: None,
+            ..Draft::genesis(self.log, hlc)
         };
         let commit = draft.seal(rng).ok()?;
         self.tree.append(&commit.id());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kdelta_engine::base::{CommitId, Dot, Hash, LogId, SpaceId, sha256};
 
+use super::act::{Act, Genesis};
 use super::bytes::{Wrong, put_len, put_log, put_varint, sha};
 
 /// A commit by place and hash.
@@ -37,11 +38,28 @@ pub enum Kind {
     Ack,
     /// Carries a tag.
     Tag,
+    /// Lets somebody do something.
+    Grant,
+    /// Takes a grant back.
+    Revoke,
 }
+
+const KINDS: [Kind; 6] =
+    [Kind::Genesis, Kind::Data, Kind::Ack, Kind::Tag, Kind::Grant, Kind::Revoke];
 
 impl Kind {
     pub(super) fn of(byte: u8) -> Option<Self> {
-        [Self::Genesis, Self::Data, Self::Ack, Self::Tag].get(usize::from(byte)).copied()
+        KINDS.get(usize::from(byte)).copied()
+    }
+
+    /// Tells whether an act stands behind its byte.
+    pub(super) fn acts(self) -> bool {
+        matches!(self, Self::Grant | Self::Revoke)
+    }
+
+    pub(super) fn byte(self) -> u8 {
+        let at = KINDS.iter().position(|kind| *kind == self);
+        at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
     }
 }
 
@@ -194,8 +212,10 @@ pub struct Commit {
     pub grant: Option<Hash>,
     /// What it is for.
     pub kind: Kind,
-    /// Mode and nonce of a genesis.
-    pub genesis: Option<(u8, Hash)>,
+    /// What only a genesis says.
+    pub genesis: Option<Genesis>,
+    /// What only a grant or a revocation says.
+    pub act: Option<Act>,
     /// Its events, in order.
     pub events: Vec<Event>,
     /// Its meta leaf.
@@ -251,17 +271,9 @@ impl Commit {
         self.deps.iter().for_each(|dep| dep.put(&mut out));
         out.push(u8::from(self.grant.is_some()));
         out.extend(self.grant.iter().flatten());
-        let kind = match self.kind {
-            Kind::Genesis => 0,
-            Kind::Data => 1,
-            Kind::Ack => 2,
-            Kind::Tag => 3,
-        };
-        out.push(kind);
-        if let Some((mode, nonce)) = self.genesis {
-            out.push(mode);
-            out.extend_from_slice(&nonce);
-        }
+        out.push(self.kind.byte());
+        self.genesis.iter().for_each(|genesis| genesis.put(&mut out));
+        self.act.iter().for_each(|act| act.put(&mut out));
         put_len(&mut out, self.events.len());
         out.push(u8::from(self.meta.is_some()));
         put_varint(&mut out, self.size);
@@ -288,10 +300,12 @@ impl Commit {
                     && deps == 0
                     && self.grant.is_none()
                     && events == 0
-                    && matches!(self.genesis, Some((0, _)))
+                    && self.genesis.is_some()
             }
             Kind::Data => (1..=4096).contains(&events),
             Kind::Ack => events == 0,
+            Kind::Grant => events == 0 && matches!(self.act, Some(Act::Grant(_))),
+            Kind::Revoke => events == 0 && matches!(self.act, Some(Act::Revoke(_))),
             Kind::Tag => events == 0 && self.meta.is_some(),
         };
         if !fits {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kdelta_engine::base::{CommitId, Dot, LogId, SpaceId};
 
+use super::act::{Act, Genesis};
 use super::bytes::{Bytes, Wrong, shared};
 use super::commit::{Action, Commit, Content, Event, Kind, Supersedes, Tip};
 
@@ -132,9 +133,10 @@ impl Dictionary {
         let grant = if more & 1 > 0 { Some(bytes.array()?) } else { None };
         let deps = if bit(5) { self.deps(&space, &mut bytes)? } else { Vec::new() };
         let genesis = match kind {
-            Kind::Genesis => Some((bytes.u8()?, bytes.array()?)),
+            Kind::Genesis => Some(Genesis::read(&mut bytes)?),
             _ => None,
         };
+        let act = if kind.acts() { Some(Act::read(kind.byte(), &mut bytes)?) } else { None };
         let count = count(kind, bit(4), &mut bytes)?;
         let size = if bit(6) { Some(bytes.varint()?) } else { None };
         let mut events = Vec::new();
@@ -161,6 +163,7 @@ impl Dictionary {
             grant,
             kind,
             genesis,
+            act,
             events,
             meta,
             size: size_of,

@@ -6,6 +6,7 @@
 //! is computed anew, from the whole history, each time: it is short rather than fast, though
 //! quick enough for a look at the end of every small run.
 
+mod act;
 mod bytes;
 mod causes;
 mod commit;
@@ -22,6 +23,7 @@ mod show;
 mod tests;
 mod vouch;
 
+pub use act::{Act, Genesis, Grant};
 pub use causes::{Causes, Invalid, Set};
 pub use commit::{Action, Commit, Content, Event, Kind, Supersedes, Tip};
 pub use compare::{Difference, compare, compare_at, compare_space};

@@ -3,6 +3,7 @@
 use kdelta_engine::base::{CommitId, Hash, LogId, SpaceId, sha256};
 use kdelta_engine::event::Attestation;
 
+use super::act::Act;
 use super::bytes::{Bytes, Wrong, sha};
 use super::commit::{Kind, Tip};
 
@@ -154,6 +155,7 @@ fn front(header: &[u8]) -> Result<Front, Wrong> {
     }
     match Kind::of(bytes.u8()?) {
         None | Some(Kind::Genesis) => return Err("such a commit cannot prove a fork"),
+        Some(kind) if kind.acts() => drop(Act::read(kind.byte(), &mut bytes)?),
         Some(_) => {}
     }
     let (_count, meta, _size) = (bytes.varint()?, bytes.u8()?, bytes.varint()?);

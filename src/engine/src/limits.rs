@@ -27,6 +27,28 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Longest JSON text that is read at all, in bytes: room for white space and escapes, which go.
 pub const JSON_TEXT_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
+/// Most roots of an owned space: its genesis names them for ever.
+pub const ROOTS_MAX: usize = 16;
+/// Most work that a space may ask of a replica id, in bits: finding one of 40 takes days.
+pub const DIFFICULTY_MAX: u8 = 40;
+/// Most prefixes of one grant.
+pub const GRANT_PREFIXES_MAX: usize = 16;
+/// Most bytes of all prefixes of one grant together: the header of a grant is never erased, stays
+/// in memory, and two of them fit into the proof of a fork.
+pub const GRANT_PREFIX_BYTES_MAX: usize = 2048;
+/// How often a grant can be passed on, at most: bounds the chain that a verdict walks.
+pub const GRANT_DEPTH_MAX: u8 = 8;
+/// Latest expiry of a grant, in milliseconds since 1970: the greatest that a stamp can have.
+pub const EXPIRY_MS_MAX: u64 = (1 << 48) - 1;
+/// Most sound grants and revocations in the past of another one: bounds what a space can make each
+/// of its replicas keep in memory.
+pub const ACTS_MAX: usize = 10_000;
+/// The same for those that roots write: whatever others fill, a root can still take back.
+pub const ROOT_ACTS_MAX: usize = 2 * ACTS_MAX;
+/// What one grant or revocation takes in memory, in bytes, its prefixes apart: about.
+pub const ACT_BYTES: usize = 640;
+/// Most bytes that the grants and revocations of one space take in memory.
+pub const AUTHORITY_BYTES_MAX: usize = 32 << 20;
 /// A commit that lies further ahead of the local clock waits, in milliseconds (10 minutes).
 pub const DRIFT_MS_MAX: u64 = 10 * 60 * 1000;
 /// Largest record in a segment, in bytes: one commit and what its compact form adds.
@@ -149,9 +171,11 @@ const _: () = assert!(
     FRONTIER_WHOLE_LOGS_MAX * 82 + MISSING_RANGES_MAX * 60 + CLOSED_LISTED_MAX * 50 + 256
         < CONTROL_FRAME_BYTES_MAX
 );
-// Two headers of the largest size (their deps, and 256 bytes for all else) and two vouchers.
+// Two headers of the largest size (their deps, the prefixes of a grant, and 256 bytes for all else)
+// and two vouchers.
 const _: () = assert!(
-    2 * (DEPS_MAX * 82 + 256 + PROOF_HASHES_MAX * 32 + 256) + 16 < FORK_PROOF_BYTES_MAX
+    2 * (DEPS_MAX * 82 + GRANT_PREFIX_BYTES_MAX + 256 + PROOF_HASHES_MAX * 32 + 256) + 16
+        < FORK_PROOF_BYTES_MAX
         && FORK_PROOF_BYTES_MAX < CONTROL_FRAME_BYTES_MAX
 );
 const _: () = assert!(RUNS_PER_MESSAGE_MAX * 92 + 64 < CONTROL_FRAME_BYTES_MAX);
@@ -164,6 +188,9 @@ const _: () = assert!(TAG_HEADS_MAX * 82 + TAG_BYTES_MAX < META_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(CUT_ENTRIES_MAX <= VECTOR_LOGS_MAX);
 const _: () = assert!(FIELD_BYTES_MAX < VALUE_BYTES_MAX);
+const _: () = assert!(KEY_BYTES_MAX <= GRANT_PREFIX_BYTES_MAX);
+const _: () = assert!(ROOT_ACTS_MAX * ACT_BYTES < AUTHORITY_BYTES_MAX);
+const _: () = assert!(ACTS_MAX * (ACT_BYTES + GRANT_PREFIX_BYTES_MAX) < AUTHORITY_BYTES_MAX);
 
 /// Largest segment file, in bytes; offsets in it have 32 bits.
 pub const SEGMENT_BYTES_MAX: usize = 1 << 30;

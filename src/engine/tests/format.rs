@@ -13,12 +13,13 @@
 use std::path::PathBuf;
 
 use kdelta_engine::base::{
-    CommitId, Dot, Hlc, Key, LogId, Reader, Rng, SpaceId, WallTime, Writer, hex,
+    CommitId, Dot, GrantId, Hlc, Key, LogId, Reader, Rng, SpaceId, WallTime, Writer, hex,
 };
 use kdelta_engine::crdt::{Action, Delta, Supersedes};
 use kdelta_engine::event::tree::{self, Tree};
 use kdelta_engine::event::{
-    Attestation, Commit, Dep, Dictionary, Draft, Header, KeyPair, Kind, Meta, Tag, Voucher, compact,
+    Act, Actions, Attestation, Audience, Commit, Dep, Dictionary, Draft, Grant, Header, KeyPair,
+    Kind, Meta, Owned, Prefixes, Tag, Voucher, compact, root_grant,
 };
 
 const BASE_MS: u64 = 1_750_000_000_000;
@@ -45,7 +46,8 @@ impl History {
             let dep = Dep { log: other, seq, id: CommitId([0xdd; 32]) };
             let deps = if kind == Kind::Tag { vec![] } else { vec![dep] };
             let (space, hlc, events) = (genesis.space(), hlc(seq), events.collect());
-            let draft = Draft { space, log, seq, prev: last.id, hlc, deps, kind, events, meta };
+            let first = Draft::genesis(log, hlc);
+            let draft = Draft { space, seq, prev: last.id, deps, kind, events, meta, ..first };
             commits.push((name, draft.seal(&mut rng).unwrap()));
         };
         let delta = |action, payload: &[u8], supersedes| Delta {
@@ -115,6 +117,83 @@ impl History {
     }
 }
 
+/// The first commits of an owned space.
+fn owned_history() -> Vec<(&'static str, Commit)> {
+    let mut rng = Rng::new([6; 32]);
+    let [log, other] = [2, 3].map(|seed| {
+        let replica = KeyPair::from_seed([seed; 32]).id();
+        LogId { replica, incarnation: u64::from(seed) }
+    });
+    let hlc = |seq: u64| Hlc((BASE_MS + seq * 1000) << 16);
+    let owned = Some(Owned { difficulty: 12, roots: vec![log.replica, other.replica] });
+    let genesis = Draft { owned, ..Draft::genesis(log, hlc(1)) }.seal(&mut rng).unwrap();
+    let root = Some(root_grant(&genesis.space(), 0));
+    let mut commits = vec![("owned-genesis", genesis)];
+    let mut next = |name, kind, draft: Draft| {
+        let (space, last) = (commits[0].1.space(), commits.last().unwrap().1.tip());
+        let draft = Draft { space, seq: last.seq + 1, prev: last.id, kind, grant: root, ..draft };
+        commits.push((name, draft.seal(&mut rng).unwrap()));
+        GrantId(commits.last().unwrap().1.id().0)
+    };
+    let grant = Grant {
+        audience: Audience::Replica(other.replica),
+        actions: Actions::READ.and(Actions::PUT).and(Actions::DELETE).and(Actions::DELEGATE),
+        prefixes: Prefixes::new(["päivä", "cart/"].map(str::as_bytes)).unwrap(),
+        expiry_ms: Some(BASE_MS + 86_400_000),
+        depth: 2,
+    };
+    let bearer = Grant {
+        audience: Audience::bearer(&[4; 32]),
+        actions: Actions::READ,
+        prefixes: Prefixes::all(),
+        expiry_ms: None,
+        depth: 0,
+    };
+    let meta = Some(Meta { note: Some(b"\"for bob\""[..].into()), ..Meta::default() });
+    let act = |grant| Some(Act::Grant(grant));
+    let first = Draft { meta, act: act(grant), ..Draft::genesis(log, hlc(2)) };
+    let target = next("grant-replica", Kind::Grant, first);
+    let deps = vec![Dep { log: other, seq: 1, id: CommitId([0xdd; 32]) }];
+    let second = Draft { deps, act: act(bearer), ..Draft::genesis(log, hlc(3)) };
+    next("grant-bearer", Kind::Grant, second);
+    let (action, supersedes) = (Action::RegisterPut, Supersedes::NOTHING);
+    let put = Delta { action, supersedes, payload: b"1"[..].into() };
+    let events = vec![(Key::new("cart/1").unwrap(), put)];
+    next("data-granted", Kind::Data, Draft { events, ..Draft::genesis(log, hlc(4)) });
+    let revoke = Draft { act: Some(Act::Revoke(target)), ..Draft::genesis(log, hlc(5)) };
+    next("revoke", Kind::Revoke, revoke);
+    commits
+}
+
+/// Puts commits into a chunk and pins it: the dictionary with its length in front, then each commit
+/// with its length in front. Reads it again.
+fn pin_chunk(file: &str, commits: &[(&str, Commit)], mut dictionary: Dictionary) {
+    let space = commits[0].1.space();
+    let (mut chunk, mut entries) = (Vec::new(), Vec::new());
+    dictionary.put_entries(0, &mut entries);
+    chunk.put_bytes(&entries);
+    for (_, commit) in commits {
+        let mut bytes = Vec::new();
+        compact::encode(commit, &dictionary, BASE_MS, &mut bytes).unwrap();
+        let ix = dictionary.find(&space, &commit.log()).unwrap();
+        dictionary.note(ix, commit.seq(), commit.id());
+        chunk.put_bytes(&bytes);
+    }
+    pin(file, &chunk);
+
+    let mut reader = Reader::new(&chunk);
+    let mut dictionary = Dictionary::default();
+    dictionary.read_entries(reader.bytes(chunk.len(), "entries").unwrap()).unwrap();
+    for (name, commit) in commits {
+        let bytes = reader.bytes(chunk.len(), "commit").unwrap();
+        let read = compact::decode(bytes, &dictionary, BASE_MS, &|_, _| None).unwrap();
+        assert_eq!(&read, commit, "{name}");
+        let ix = dictionary.find(&space, &read.log()).unwrap();
+        dictionary.note(ix, read.seq(), read.id());
+    }
+    reader.finish().unwrap();
+}
+
 /// Compares `bytes` with the fixture `name`.
 fn pin(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name);
@@ -127,7 +206,7 @@ fn pin(name: &str, bytes: &[u8]) {
 
 #[test]
 fn headers_are_pinned() {
-    for (name, commit) in History::new().commits {
+    for (name, commit) in History::new().commits.into_iter().chain(owned_history()) {
         let mut bytes = Vec::new();
         commit.header().encode(&mut bytes);
         assert_eq!(Header::decode(&bytes).unwrap().id(), commit.id());
@@ -160,35 +239,36 @@ fn hashes_are_pinned() {
     pin("hashes.txt", text.as_bytes());
 }
 
-/// The dictionary with its length in front, then each commit with its length in front.
+/// The same of an owned space: ids, the grants of its roots, and what stands for a secret.
+#[test]
+fn hashes_of_an_owned_space_are_pinned() {
+    let commits = owned_history();
+    let mut text = String::new();
+    for (name, commit) in &commits {
+        text += &format!("{name} id {}\n", commit.id());
+    }
+    for index in 0..2 {
+        text += &format!("root {index} {}\n", root_grant(&commits[0].1.space(), index));
+    }
+    let Audience::Bearer(hash) = Audience::bearer(&[4; 32]) else { panic!("a bearer") };
+    text += &format!("bearer {}\n", hex(&hash));
+    pin("owned.txt", text.as_bytes());
+}
+
 #[test]
 fn a_compact_chunk_is_pinned() {
     let history = History::new();
-    let mut dictionary = history.dictionary();
-    let space = history.commits[0].1.space();
-    let (mut chunk, mut entries) = (Vec::new(), Vec::new());
-    dictionary.put_entries(0, &mut entries);
-    chunk.put_bytes(&entries);
-    for (_, commit) in &history.commits {
-        let mut bytes = Vec::new();
-        compact::encode(commit, &dictionary, BASE_MS, &mut bytes).unwrap();
-        let ix = dictionary.find(&space, &commit.log()).unwrap();
-        dictionary.note(ix, commit.seq(), commit.id());
-        chunk.put_bytes(&bytes);
-    }
-    pin("compact.chunk", &chunk);
+    pin_chunk("compact.chunk", &history.commits, history.dictionary());
+}
 
-    let mut reader = Reader::new(&chunk);
+#[test]
+fn a_compact_chunk_of_an_owned_space_is_pinned() {
+    let commits = owned_history();
     let mut dictionary = Dictionary::default();
-    dictionary.read_entries(reader.bytes(chunk.len(), "entries").unwrap()).unwrap();
-    for (name, commit) in &history.commits {
-        let bytes = reader.bytes(chunk.len(), "commit").unwrap();
-        let read = compact::decode(bytes, &dictionary, BASE_MS, &|_, _| None).unwrap();
-        assert_eq!(&read, commit, "{name}");
-        let ix = dictionary.find(&space, &read.log()).unwrap();
-        dictionary.note(ix, read.seq(), read.id());
+    for log in commits.iter().flat_map(|(_, commit)| compact::logs(commit)) {
+        dictionary.intern(commits[0].1.space(), log, 0, CommitId::ZERO);
     }
-    reader.finish().unwrap();
+    pin_chunk("owned.chunk", &commits, dictionary);
 }
 
 #[test]

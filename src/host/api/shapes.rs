@@ -453,6 +453,8 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
         Kind::Data => "data",
         Kind::Ack => "ack",
         Kind::Tag => "tag",
+        Kind::Grant => "grant",
+        Kind::Revoke => "revoke",
         _ => "other",
     }
 }

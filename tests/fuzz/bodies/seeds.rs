@@ -26,12 +26,17 @@ const HASHES: &str = include_str!("../../../src/engine/tests/fixtures/v1/hashes.
 const CHUNK: &[u8] = include_bytes!("../../../src/engine/tests/fixtures/v1/compact.chunk");
 const VOUCHER: &[u8] = include_bytes!("../../../src/engine/tests/fixtures/v1/voucher.bin");
 const ATTESTATION: &[u8] = include_bytes!("../../../src/engine/tests/fixtures/v1/attestation.bin");
-const HEADERS: [(&str, &[u8]); 5] = [
+const OWNED_CHUNK: &[u8] = include_bytes!("../../../src/engine/tests/fixtures/v1/owned.chunk");
+const HEADERS: [(&str, &[u8]); 9] = [
     ("genesis", include_bytes!("../../../src/engine/tests/fixtures/v1/genesis.header")),
     ("data-one", include_bytes!("../../../src/engine/tests/fixtures/v1/data-one.header")),
     ("data-many", include_bytes!("../../../src/engine/tests/fixtures/v1/data-many.header")),
     ("ack", include_bytes!("../../../src/engine/tests/fixtures/v1/ack.header")),
     ("tag", include_bytes!("../../../src/engine/tests/fixtures/v1/tag.header")),
+    ("owned-genesis", include_bytes!("../../../src/engine/tests/fixtures/v1/owned-genesis.header")),
+    ("grant-replica", include_bytes!("../../../src/engine/tests/fixtures/v1/grant-replica.header")),
+    ("grant-bearer", include_bytes!("../../../src/engine/tests/fixtures/v1/grant-bearer.header")),
+    ("revoke", include_bytes!("../../../src/engine/tests/fixtures/v1/revoke.header")),
 ];
 
 /// The examples of a target.
@@ -100,17 +105,22 @@ fn causal() -> Vec<Seed> {
     named([("clocks", coded), ("vector", vector), ("tip", tip)])
 }
 
-/// The golden chunk, one commit each.
+/// The golden chunks, one commit each.
 fn compact() -> Vec<Seed> {
-    let mut reader = Reader::new(CHUNK);
-    let entries = reader.bytes(CHUNK.len(), "entries").unwrap();
     let mut seeds = Vec::new();
-    while reader.remaining() > 0 {
-        let mut bytes = Vec::new();
-        bytes.put_bytes(entries);
-        bytes.put_varint(world::BEGIN_MS);
-        bytes.put(reader.bytes(CHUNK.len(), "commit").unwrap());
-        seeds.push((format!("golden-{}", seeds.len()), bytes));
+    for (name, chunk) in [("golden", CHUNK), ("owned", OWNED_CHUNK)] {
+        let mut reader = Reader::new(chunk);
+        let entries = reader.bytes(chunk.len(), "entries").unwrap();
+        for number in 0.. {
+            if reader.remaining() == 0 {
+                break;
+            }
+            let mut bytes = Vec::new();
+            bytes.put_bytes(entries);
+            bytes.put_varint(world::BEGIN_MS);
+            bytes.put(reader.bytes(chunk.len(), "commit").unwrap());
+            seeds.push((format!("{name}-{number}"), bytes));
+        }
     }
     seeds
 }

@@ -5,10 +5,14 @@ use proptest::sample::subsequence;
 
 use super::commit::measure;
 use super::leaf::{Content, Event, Skeleton};
-use super::{Commit, Dep, Dictionary, Genesis, Header, Kind, Meta, Mode, Tag, compact};
+use super::{
+    Act, Actions, Audience, Commit, Dep, Dictionary, Genesis, Grant, Header, Kind, Meta, Mode,
+    Owned, Prefixes, Tag, compact,
+};
 use crate::base::{CommitId, Dot, GrantId, Hash, Hlc, LogId, ReplicaId, SpaceId, sha256};
 use crate::causal::Tip;
 use crate::crdt::{Action, Supersedes};
+use crate::limits;
 
 pub(crate) const ACTIONS: [Action; 8] = [
     Action::Delete,
@@ -101,6 +105,35 @@ fn some_kind() -> impl Strategy<Value = Kind> {
         6 => Just(Kind::Data),
         1 => Just(Kind::Ack),
         1 => Just(Kind::Tag),
+        2 => Just(Kind::Grant),
+        1 => Just(Kind::Revoke),
+    ]
+}
+
+pub(crate) fn some_grant() -> impl Strategy<Value = Grant> {
+    let audience = (any::<bool>(), any::<Hash>()).prop_map(|(bearer, bytes)| match bearer {
+        false => Audience::Replica(ReplicaId(bytes)),
+        true => Audience::Bearer(bytes),
+    });
+    let prefixes = prop::collection::vec(random_bytes(4), 1..5)
+        .prop_map(|prefixes| Prefixes::new(prefixes).unwrap());
+    let expiry_ms = prop::option::of((0..=limits::EXPIRY_MS_MAX).boxed());
+    (audience, 1..=u8::MAX, prefixes, expiry_ms, 0..=limits::GRANT_DEPTH_MAX).prop_map(
+        |(audience, actions, prefixes, expiry_ms, depth)| {
+            let actions = Actions::from_byte(actions).unwrap();
+            Grant { audience, actions, prefixes, expiry_ms, depth }
+        },
+    )
+}
+
+fn some_mode() -> impl Strategy<Value = Mode> {
+    let roots = prop::collection::btree_set(any::<Hash>(), 1..4)
+        .prop_map(|roots| roots.into_iter().map(ReplicaId).collect::<Vec<_>>())
+        .prop_shuffle();
+    prop_oneof![
+        1 => Just(Mode::Open),
+        1 => (0..=limits::DIFFICULTY_MAX, roots)
+            .prop_map(|(difficulty, roots)| Mode::Owned(Owned { difficulty, roots })),
     ]
 }
 
@@ -109,7 +142,7 @@ pub(crate) fn some_commit() -> impl Strategy<Value = Commit> {
     let place = (some_seq(), any::<Hash>(), any::<u64>(), any::<Hash>());
     let rest = (
         some_tips(4),
-        prop::option::weighted(0.1, any::<Hash>()),
+        prop::option::weighted(0.2, any::<Hash>()),
         prop::collection::vec(some_event(), 1..4),
         prop_oneof![
             3 => Just(None),
@@ -118,9 +151,10 @@ pub(crate) fn some_commit() -> impl Strategy<Value = Commit> {
         ],
         any::<[u8; 16]>(),
         (any::<bool>(), 0u32..1000),
+        (some_mode(), some_grant()),
     );
     (some_kind(), place, rest).prop_map(|(kind, (seq, prev, hlc, nonce), rest)| {
-        let (deps, grant, mut events, meta, salt, (erase_meta, more)) = rest;
+        let (deps, grant, mut events, meta, salt, (erase_meta, more), (mode, given)) = rest;
         let genesis = kind == Kind::Genesis;
         let seq = if genesis { 1 } else { seq };
         if kind != Kind::Data {
@@ -135,7 +169,12 @@ pub(crate) fn some_commit() -> impl Strategy<Value = Commit> {
             deps: if genesis { Vec::new() } else { deps },
             grant: grant.filter(|_| !genesis).map(GrantId),
             kind,
-            genesis: genesis.then_some(Genesis { mode: Mode::Open, nonce }),
+            genesis: genesis.then_some(Genesis { mode, nonce }),
+            act: match kind {
+                Kind::Grant => Some(Act::Grant(given)),
+                Kind::Revoke => Some(Act::Revoke(GrantId(nonce))),
+                _ => None,
+            },
             count: 0,
             has_meta: false,
             size: 0,

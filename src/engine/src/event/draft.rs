@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::act::Act;
 use super::commit::Commit;
-use super::header::{Genesis, Header, Kind, Mode};
+use super::header::{Genesis, Header, Kind, Mode, Owned};
 use super::leaf::{Content, Event, Skeleton};
 use super::meta::Meta;
 use super::tip::Dep;
-use crate::base::{CodecError, CommitId, Hlc, Key, LogId, Rng, SpaceId};
+use crate::base::{CodecError, CommitId, GrantId, Hlc, Key, LogId, Rng, SpaceId};
 use crate::crdt::{Delta, Supersedes};
 use crate::limits;
 
@@ -26,8 +27,14 @@ pub struct Draft {
     pub hlc: Hlc,
     /// Heads of other logs seen since prev, strictly ascending by log.
     pub deps: Vec<Dep>,
+    /// The grant that the author acts under; none in open spaces.
+    pub grant: Option<GrantId>,
     /// What the commit is for.
     pub kind: Kind,
+    /// Of genesis: who owns the space; none if it is open.
+    pub owned: Option<Owned>,
+    /// What a grant or a revocation says.
+    pub act: Option<Act>,
     /// Keys and their deltas, in order.
     pub events: Vec<(Key, Delta)>,
     /// What the commit says about itself; an empty one is left out.
@@ -87,7 +94,7 @@ pub enum DraftError {
 }
 
 impl Draft {
-    /// Starts the first commit of a new open space.
+    /// Starts the first commit of a new open space; of an owned one once [`Draft::owned`] is set.
     pub fn genesis(log: LogId, hlc: Hlc) -> Self {
         Self {
             space: SpaceId::ZERO,
@@ -96,7 +103,10 @@ impl Draft {
             prev: CommitId::ZERO,
             hlc,
             deps: Vec::new(),
+            grant: None,
             kind: Kind::Genesis,
+            owned: None,
+            act: None,
             events: Vec::new(),
             meta: None,
         }
@@ -117,8 +127,8 @@ impl Draft {
                 Some(Content::Present { salt: rng.bytes(), key: Arc::new([]), payload })
             }
         };
-        let genesis =
-            (self.kind == Kind::Genesis).then(|| Genesis { mode: Mode::Open, nonce: rng.bytes() });
+        let mode = self.owned.map_or(Mode::Open, Mode::Owned);
+        let genesis = (self.kind == Kind::Genesis).then(|| Genesis { mode, nonce: rng.bytes() });
         let event = |(key, delta): (Key, Delta)| Event {
             skeleton: Skeleton { action: delta.action, supersedes: delta.supersedes },
             content: Content::Present {
@@ -135,9 +145,10 @@ impl Draft {
             prev: self.prev,
             hlc: self.hlc,
             deps: self.deps,
-            grant: None,
+            grant: self.grant,
             kind: self.kind,
             genesis,
+            act: self.act,
             // The last four are filled in by `assemble`.
             count: 0,
             has_meta: false,
@@ -175,6 +186,11 @@ impl Draft {
         if self.kind == Kind::Tag && self.meta.as_ref().is_none_or(|meta| meta.tag.is_none()) {
             return Err(DraftError::Contradiction(CodecError::NotCanonical(
                 "a tag commit carries a tag",
+            )));
+        }
+        if self.kind != Kind::Genesis && self.owned.is_some() {
+            return Err(DraftError::Contradiction(CodecError::NotCanonical(
+                "only genesis says who owns the space",
             )));
         }
         Ok(())
@@ -283,12 +299,20 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let put = || vec![put(1, Supersedes::NOTHING)];
+        let owned = Owned { difficulty: 0, roots: vec![ReplicaId([1; 32])] };
+        let twice = Owned { difficulty: 0, roots: vec![ReplicaId([1; 32]); 2] };
+        let act = Act::Revoke(GrantId([1; 32]));
         let wrong = [
             draft(vec![]),
             Draft { kind: Kind::Ack, ..draft(put()) },
             Draft { kind: Kind::Tag, ..draft(vec![]) },
             Draft { seq: 2, ..draft(put()) },
             Draft { space: SpaceId::ZERO, ..draft(put()) },
+            Draft { owned: Some(owned.clone()), ..draft(put()) },
+            Draft { act: Some(act.clone()), ..draft(put()) },
+            Draft { kind: Kind::Grant, act: Some(act.clone()), ..draft(vec![]) },
+            Draft { kind: Kind::Revoke, ..draft(vec![]) },
+            Draft { owned: Some(twice), ..Draft::genesis(LogId::default(), Hlc(1)) },
         ];
         for draft in wrong {
             let error = seal(draft).unwrap_err();
@@ -297,6 +321,9 @@ mod tests {
         let tag = Some(Tag::Delete { name: "v1".to_owned() });
         let meta = Some(Meta { tag, ..Meta::default() });
         assert!(seal(Draft { kind: Kind::Tag, meta, ..draft(vec![]) }).is_ok());
+        assert!(seal(Draft { kind: Kind::Revoke, act: Some(act), ..draft(vec![]) }).is_ok());
+        let genesis = Draft::genesis(LogId::default(), Hlc(1));
+        assert!(seal(Draft { owned: Some(owned), ..genesis }).is_ok());
         // An empty meta is no meta.
         let ack = Draft { kind: Kind::Ack, meta: Some(Meta::default()), ..draft(vec![]) };
         assert!(!seal(ack).unwrap().header().has_meta);

@@ -194,8 +194,8 @@ mod tests {
         let (action, supersedes) = (Action::RegisterPut, Supersedes::NOTHING);
         let delta = Delta { action, supersedes, payload: [b'1'][..].into() };
         let events = vec![(Key::new("k").unwrap(), delta)];
-        let (deps, kind, meta) = (vec![], Kind::Data, None);
-        Draft { space: SPACE, log, seq, prev, hlc, deps, kind, events, meta }
+        let kind = Kind::Data;
+        Draft { space: SPACE, seq, prev, kind, events, ..Draft::genesis(log, hlc) }
             .seal(&mut Rng::new([salt; 32]))
             .unwrap()
     }

@@ -5,9 +5,10 @@
 //! [`Commit`](super::Commit) is made.
 
 use super::Measure;
+use super::act::{Act, Grant};
 use super::tip::{Dep, check_ascending};
 use crate::base::{
-    CodecError, CommitId, GrantId, Hash, Hlc, LogId, Reader, SpaceId, Writer, sha256,
+    CodecError, CommitId, GrantId, Hash, Hlc, LogId, Reader, ReplicaId, SpaceId, Writer, sha256,
 };
 use crate::causal::check_seq;
 use crate::limits;
@@ -29,6 +30,10 @@ pub enum Kind {
     Ack,
     /// Creates or deletes a tag, which is in its meta leaf. No events.
     Tag,
+    /// Lets somebody do something, see [`Grant`]. No events.
+    Grant,
+    /// Takes a grant back. No events.
+    Revoke,
 }
 
 impl Kind {
@@ -39,6 +44,8 @@ impl Kind {
             Self::Data => 1,
             Self::Ack => 2,
             Self::Tag => 3,
+            Self::Grant => 4,
+            Self::Revoke => 5,
         }
     }
 
@@ -52,46 +59,103 @@ impl Kind {
             1 => Self::Data,
             2 => Self::Ack,
             3 => Self::Tag,
+            4 => Self::Grant,
+            5 => Self::Revoke,
             _ => return Err(CodecError::Unknown("commit kind")),
+        })
+    }
+
+    /// Takes what only some kinds have: what a genesis says, or an act.
+    pub(super) fn decode_rest(
+        self,
+        reader: &mut Reader<'_>,
+    ) -> Result<(Option<Genesis>, Option<Act>), CodecError> {
+        Ok(match self {
+            Self::Genesis => (Some(Genesis::decode(reader)?), None),
+            Self::Grant => (None, Some(Act::Grant(Grant::decode(reader)?))),
+            Self::Revoke => (None, Some(Act::Revoke(GrantId(reader.hash()?)))),
+            Self::Data | Self::Ack | Self::Tag => (None, None),
         })
     }
 }
 
 /// Who may write in a space.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Every correctly attested log counts.
     Open,
+    /// Grants decide.
+    Owned(Owned),
 }
 
-impl Mode {
-    /// Returns the number in the formats.
-    pub fn to_byte(self) -> u8 {
-        match self {
-            Self::Open => 0,
-        }
-    }
-
-    /// Reads the number in the formats.
-    ///
-    /// # Errors
-    /// [`CodecError::Unknown`]: a newer version of kdelta made this space.
-    pub fn from_byte(byte: u8) -> Result<Self, CodecError> {
-        match byte {
-            0 => Ok(Self::Open),
-            _ => Err(CodecError::Unknown("space mode")),
-        }
-    }
+/// Who owns a space, and what else it asks of those who write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// How much work must be in the replica id of an author, in bits (see
+    /// [`work`](crate::base::work())).
+    pub difficulty: u8,
+    /// Replicas that may do everything, the most senior first. No two are the same.
+    pub roots: Vec<ReplicaId>,
 }
 
 /// What only a genesis commit says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Genesis {
     /// Who may write.
     pub mode: Mode,
     /// Random, so that no two spaces share an id.
     pub nonce: [u8; 32],
+}
+
+impl Genesis {
+    /// Appends the canonical form.
+    pub(super) fn encode(&self, out: &mut impl Writer) {
+        out.put_u8(match self.mode {
+            Mode::Open => 0,
+            Mode::Owned(_) => 1,
+        });
+        out.put(&self.nonce);
+        if let Mode::Owned(owned) = &self.mode {
+            out.put_u8(owned.difficulty);
+            out.put_len(owned.roots.len());
+            owned.roots.iter().for_each(|root| out.put(&root.0));
+        }
+    }
+
+    /// Takes the canonical form.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let (mode, nonce) = (reader.u8()?, reader.array()?);
+        let mode = match mode {
+            0 => Mode::Open,
+            1 => {
+                let difficulty = reader.u8()?;
+                let count = reader.count(limits::ROOTS_MAX, 32, "roots")?;
+                let roots = (0..count).map(|_| reader.array().map(ReplicaId));
+                Mode::Owned(Owned { difficulty, roots: roots.collect::<Result<_, _>>()? })
+            }
+            _ => return Err(CodecError::Unknown("space mode")),
+        };
+        let genesis = Self { mode, nonce };
+        genesis.check()?;
+        Ok(genesis)
+    }
+
+    fn check(&self) -> Result<(), CodecError> {
+        let Mode::Owned(Owned { difficulty, roots }) = &self.mode else { return Ok(()) };
+        if *difficulty > limits::DIFFICULTY_MAX {
+            return Err(CodecError::TooLarge("difficulty"));
+        }
+        if roots.len() > limits::ROOTS_MAX {
+            return Err(CodecError::TooLarge("roots"));
+        }
+        let mut sorted = roots.clone();
+        sorted.sort_unstable();
+        if roots.is_empty() || !sorted.is_sorted_by(|a, b| a < b) {
+            return Err(CodecError::NotCanonical("an owned space has roots, each once"));
+        }
+        Ok(())
+    }
 }
 
 /// The header of a commit.
@@ -109,12 +173,14 @@ pub struct Header {
     pub hlc: Hlc,
     /// Heads of other logs seen since `prev`, strictly ascending by log.
     pub deps: Vec<Dep>,
-    /// The grant that the author acts under; none in open spaces.
+    /// The grant that the author acts under; none in open spaces. Of a grant, its parent.
     pub grant: Option<GrantId>,
     /// What the commit is for.
     pub kind: Kind,
     /// Present iff `kind` is [`Kind::Genesis`].
     pub genesis: Option<Genesis>,
+    /// Present iff `kind` is [`Kind::Grant`] or [`Kind::Revoke`], and of that kind.
+    pub act: Option<Act>,
     /// How many events there are.
     pub count: u16,
     /// Whether a meta leaf follows the events.
@@ -145,8 +211,10 @@ impl Header {
         }
         out.put_u8(self.kind.to_byte());
         if let Some(genesis) = &self.genesis {
-            out.put_u8(genesis.mode.to_byte());
-            out.put(&genesis.nonce);
+            genesis.encode(out);
+        }
+        if let Some(act) = &self.act {
+            act.encode(out);
         }
         out.put_varint(u64::from(self.count));
         out.put_u8(u8::from(self.has_meta));
@@ -175,12 +243,7 @@ impl Header {
         let deps = (0..deps).map(|_| Dep::decode(&mut reader)).collect::<Result<_, _>>()?;
         let grant = if flag(&mut reader)? { Some(GrantId(reader.hash()?)) } else { None };
         let kind = Kind::from_byte(reader.u8()?)?;
-        let genesis = match kind {
-            Kind::Genesis => {
-                Some(Genesis { mode: Mode::from_byte(reader.u8()?)?, nonce: reader.array()? })
-            }
-            _ => None,
-        };
+        let (genesis, act) = kind.decode_rest(&mut reader)?;
         let count = u16::try_from(reader.varint()?).map_err(|_| CodecError::TooLarge("events"))?;
         let has_meta = flag(&mut reader)?;
         let size = u32::try_from(reader.varint()?).map_err(|_| CodecError::TooLarge("commit"))?;
@@ -196,6 +259,7 @@ impl Header {
             grant,
             kind,
             genesis,
+            act,
             count,
             has_meta,
             size,
@@ -238,6 +302,17 @@ impl Header {
         let genesis = self.kind == Kind::Genesis;
         rule(genesis == (self.space == SpaceId::ZERO), "only genesis has no space")?;
         rule(genesis == self.genesis.is_some(), "only genesis has a mode and a nonce")?;
+        self.genesis.as_ref().map_or(Ok(()), Genesis::check)?;
+        match (self.kind, &self.act) {
+            (Kind::Grant, Some(Act::Grant(grant))) => grant.check()?,
+            (Kind::Revoke, Some(Act::Revoke(_))) => {}
+            (Kind::Grant | Kind::Revoke, _) | (_, Some(_)) => {
+                return Err(NotCanonical(
+                    "grants and revocations have their act, no other kind has",
+                ));
+            }
+            (_, None) => {}
+        }
         rule(!genesis || first, "genesis is the first commit of its log")?;
         rule(
             !genesis || self.deps.is_empty() && self.grant.is_none(),
@@ -328,6 +403,7 @@ mod tests {
             grant: None,
             kind: Kind::Data,
             genesis: None,
+            act: None,
             count: 1,
             has_meta: false,
             size: 25,
@@ -390,6 +466,41 @@ mod tests {
     }
 
     #[test]
+    fn acts_and_owners_that_break_a_rule_are_refused() {
+        let act = Some(Act::Revoke(GrantId([1; 32])));
+        let revoke = Header { kind: Kind::Revoke, act, count: 0, size: 0, ..data() };
+        assert_eq!(Header::decode(&encoded(&revoke)).as_ref(), Ok(&revoke));
+        assert_eq!(revoke.check(), Ok(()));
+        type Change = fn(&mut Header);
+        let changes: [(&str, Change); 4] = [
+            ("an act of another kind", |h| h.kind = Kind::Grant),
+            ("an act of no kind", |h| h.kind = Kind::Ack),
+            ("no act", |h| h.act = None),
+            ("events", |h| (h.count, h.size) = (1, 25)),
+        ];
+        for (name, change) in changes {
+            let mut header = revoke.clone();
+            change(&mut header);
+            assert!(header.check().is_err(), "{name}");
+        }
+        let owned = |difficulty, roots: &[u8]| {
+            let roots = roots.iter().map(|byte| ReplicaId([*byte; 32])).collect();
+            let genesis =
+                Genesis { mode: Mode::Owned(Owned { difficulty, roots }), nonce: [7; 32] };
+            let mut bytes = Vec::new();
+            genesis.encode(&mut bytes);
+            Genesis::decode(&mut Reader::new(&bytes)).map(|read| assert_eq!(read, genesis))
+        };
+        let many: Vec<u8> = (0..17).collect();
+        for (difficulty, roots) in [(0, &[1][..]), (40, &[2, 1, 3]), (1, &many[..16])] {
+            assert_eq!(owned(difficulty, roots), Ok(()));
+        }
+        for (difficulty, roots) in [(41, &[1][..]), (0, &[]), (0, &[1, 2, 1]), (0, &many)] {
+            assert!(owned(difficulty, roots).is_err(), "{difficulty} {roots:?}");
+        }
+    }
+
+    #[test]
     fn more_deps_than_the_limit_are_refused() {
         let mut header = data();
         let dep = |n: usize| {
@@ -407,7 +518,7 @@ mod tests {
         let bytes = encoded(&data());
         // Version, suite, and the kind, which stands before count, flag, size and root.
         for at in [0, 1, bytes.len() - 36] {
-            for byte in 4..=255 {
+            for byte in 6..=255 {
                 let mut bytes = bytes.clone();
                 bytes[at] = byte;
                 let error = Header::decode(&bytes).unwrap_err();
@@ -415,7 +526,11 @@ mod tests {
             }
         }
         let known: Vec<_> = (0..=255).filter_map(|byte| Kind::from_byte(byte).ok()).collect();
-        assert_eq!(known.iter().map(|kind| kind.to_byte()).collect::<Vec<_>>(), [0, 1, 2, 3]);
-        assert_eq!((0..=255).filter(|byte| Mode::from_byte(*byte).is_ok()).count(), 1);
+        assert_eq!(known.iter().map(|kind| kind.to_byte()).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        for mode in 2..=255 {
+            let bytes = [mode; 200];
+            let error = Genesis::decode(&mut Reader::new(&bytes));
+            assert_eq!(error, Err(CodecError::Unknown("space mode")), "{mode}");
+        }
     }
 }

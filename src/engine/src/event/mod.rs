@@ -10,6 +10,7 @@
 //! with two that a log has two ends.
 //! All bytes are specified in `docs/FORMAT.md`, chapters 1 to 6.
 
+mod act;
 mod attestation;
 mod commit;
 pub mod compact;
@@ -25,12 +26,13 @@ pub mod tree;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 
+pub use act::{Act, Actions, Audience, Grant, Prefixes, root_grant};
 pub use attestation::{Attestation, KeyPair, Voucher, VoucherError};
 pub use commit::Commit;
 pub use dictionary::{Dictionary, Entry};
 pub use draft::{Draft, DraftError};
 pub use fork::{ForkError, ForkProof, ForkSide};
-pub use header::{Genesis, Header, Kind, Mode, SUITE, VERSION};
+pub use header::{Genesis, Header, Kind, Mode, Owned, SUITE, VERSION};
 pub use leaf::{Content, Event, Skeleton};
 pub use meta::{Meta, Tag};
 pub use tip::Dep;

@@ -107,7 +107,10 @@ impl<D: Disk + Clone> Store<D> {
             prev: own.map_or(CommitId::ZERO, |own| own.id),
             hlc: HlcClock::resume(table.hlc).tick(now.wall),
             deps: deps.to_vec(),
+            grant: None,
             kind,
+            owned: None,
+            act: None,
             events,
             meta,
         };

@@ -7,7 +7,7 @@ use super::{action_from_bits, head, lead, more, unzigzag};
 use crate::base::{CodecError, CommitId, Dot, GrantId, Hlc, LogId, Reader, SpaceId};
 use crate::crdt::Supersedes;
 use crate::event::leaf::{CONTENT_BYTES_MIN, CUT_ENTRY_BYTES_MIN, DOT_BYTES_MIN, SALT_BYTES};
-use crate::event::{Content, Dictionary, Entry, Event, Genesis, Kind, Mode, Skeleton};
+use crate::event::{Act, Content, Dictionary, Entry, Event, Genesis, Kind, Skeleton};
 use crate::limits;
 
 /// What the bytes say, with log ids in full.
@@ -21,6 +21,7 @@ pub(super) struct Body<'a> {
     pub(super) grant: Option<GrantId>,
     pub(super) deps: Vec<LooseDep>,
     pub(super) genesis: Option<Genesis>,
+    pub(super) act: Option<Act>,
     pub(super) size: Option<u32>,
     pub(super) events: Vec<Event>,
     pub(super) meta: Option<Content>,
@@ -53,12 +54,7 @@ impl<'a> Body<'a> {
             if rare & more::GRANT == 0 { None } else { Some(GrantId(decoder.reader.hash()?)) };
         let deps = if head & head::DEPS == 0 { Vec::new() } else { decoder.deps()? };
         let reader = &mut decoder.reader;
-        let genesis = match kind {
-            Kind::Genesis => {
-                Some(Genesis { mode: Mode::from_byte(reader.u8()?)?, nonce: reader.array()? })
-            }
-            _ => None,
-        };
+        let (genesis, act) = kind.decode_rest(reader)?;
         let count = read_count(reader, kind, head & head::ONE_EVENT != 0)?;
         let size = if head & head::ERASED == 0 {
             None
@@ -75,7 +71,7 @@ impl<'a> Body<'a> {
         decoder.reader.finish()?;
         let log_seq = (entry, seq);
         check_places(log_seq, prev, &events)?;
-        Ok(Self { ix, entry, seq, hlc, kind, prev, grant, deps, genesis, size, events, meta })
+        Ok(Self { ix, entry, seq, hlc, kind, prev, grant, deps, genesis, act, size, events, meta })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Compact bytes to commit, with or without hashing.
 
 use super::body::{Body, LooseDep};
-use crate::base::{CodecError, CommitId, Hlc, LogId, SpaceId};
-use crate::event::{Commit, Content, Dep, Dictionary, Entry, Event, Header, Kind, Meta};
+use crate::base::{CodecError, CommitId, GrantId, Hlc, LogId, SpaceId};
+use crate::event::{Act, Commit, Content, Dep, Dictionary, Entry, Event, Header, Kind, Meta};
 
 /// Why compact bytes are not a commit.
 #[non_exhaustive]
@@ -50,6 +50,10 @@ pub struct Loose {
     pub hlc: Hlc,
     /// What the commit is for.
     pub kind: Kind,
+    /// The grant that the author acts under.
+    pub grant: Option<GrantId>,
+    /// What a grant or a revocation says.
+    pub act: Option<Act>,
     /// Heads of other logs: log and seq.
     pub deps: Vec<(LogId, u64)>,
     /// The events.
@@ -104,6 +108,7 @@ pub fn decode(
         grant: body.grant,
         kind: body.kind,
         genesis: body.genesis,
+        act: body.act,
         // The last four are filled in by `assemble`.
         count: 0,
         has_meta: false,
@@ -130,6 +135,8 @@ pub fn read(bytes: &[u8], dictionary: &Dictionary, base_ms: u64) -> Result<Loose
         seq: body.seq,
         hlc: body.hlc,
         kind: body.kind,
+        grant: body.grant,
+        act: body.act,
         deps: body.deps.iter().map(|dep| (dep.log, dep.seq)).collect(),
         events: body.events,
         meta_content: body.meta,

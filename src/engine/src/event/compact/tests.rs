@@ -36,6 +36,8 @@ proptest! {
         prop_assert_eq!((loose.kind, loose.meta()), (commit.kind(), commit.meta()));
         prop_assert_eq!(loose.meta_content.as_ref(), commit.meta_content());
         prop_assert_eq!(&loose.events, commit.events());
+        prop_assert_eq!(loose.grant, commit.header().grant);
+        prop_assert_eq!(&loose.act, &commit.header().act);
         let deps: Vec<_> = commit.deps().iter().map(|dep| (dep.log, dep.seq)).collect();
         prop_assert_eq!(loose.deps, deps);
     }
@@ -119,7 +121,7 @@ fn put(key: &str, payload: &[u8], supersedes: Supersedes) -> (Key, Delta) {
 fn draft(seq: u64, prev: CommitId, events: Vec<(Key, Delta)>) -> Draft {
     let hlc = Hlc::from_wall(WallTime(BASE_MS + seq * 37));
     let log = log(0);
-    Draft { space: SPACE, log, seq, prev, hlc, deps: vec![], kind: Kind::Data, events, meta: None }
+    Draft { space: SPACE, seq, prev, kind: Kind::Data, events, ..Draft::genesis(log, hlc) }
 }
 
 /// The bar is 64 bytes for the record, of which 9 are the frame, over a segment of 8 MiB.

@@ -104,8 +104,10 @@ impl Encoder<'_> {
         }
         self.deps(commit)?;
         if let Some(genesis) = &header.genesis {
-            self.out.put_u8(genesis.mode.to_byte());
-            self.out.put(&genesis.nonce);
+            genesis.encode(&mut *self.out);
+        }
+        if let Some(act) = &header.act {
+            act.encode(&mut *self.out);
         }
         if header.kind == Kind::Data && header.count != 1 {
             self.out.put_varint(u64::from(header.count));
