@@ -8,6 +8,8 @@
 //! Nothing here waits for a disk sync, talks to a peer or knows a clock.
 
 mod apply;
+#[cfg_attr(not(test), expect(dead_code, reason = "the store does not ask it yet"))]
+mod authority;
 mod blind;
 mod branches;
 mod cache;
@@ -59,6 +61,7 @@ use crate::crdt::Op;
 use crate::event::{KeyPair, Tag};
 use crate::log::{Disk, Log, Position};
 
+pub use authority::{Axis, Granted, Reason, Rights};
 pub use chunk::Outgoing;
 use error::AppendError;
 pub use error::{Damaged, InsertError, OpenError, ReadError, WriteError};
