@@ -147,6 +147,24 @@ fn what_a_revoked_holder_had_granted_falls_with_it_and_what_was_seen_stays() {
     assert_eq!(listed, 3, "the grants of 1, 2 and 3");
     let all = Audience::Replica(replica(2));
     assert_eq!(authority.rights(&all, WallTime(0)), []);
+    // The revocation comes last: it says what was written under which grants it may concern.
+    let (mut authority, _) = history.told(&[bob, eve, seen, unseen]);
+    let changed = history.tell(&mut authority, taken).changed;
+    assert_eq!(changed, BTreeSet::from([history.id(bob), history.id(eve)]));
+}
+
+#[test]
+fn a_stamp_at_the_expiry_is_in_time_and_one_after_it_is_not() {
+    let mut history = History::new(1);
+    let (audience, prefixes) = (Audience::Replica(replica(1)), Prefixes::all());
+    let expiry_ms = Some(7);
+    let grant = Grant { audience, actions: Actions::PUT, prefixes, expiry_ms, depth: 0 };
+    let given = history.write((0, 0), [], Some(root(0)), Does::Act(Act::Grant(grant)));
+    for (ms, verdict) in [(7, Ok(())), (8, Err(Reason::Expired { expiry_ms: 7 }))] {
+        let at = history.write((1, ms), [given], Some(history.id(given)), Does::Put("a"));
+        history.commits[at].standing.hlc = Hlc(ms << 16 | 0xffff);
+        assert_eq!(in_order(&history).1[at], verdict, "{ms}");
+    }
 }
 
 #[test]
