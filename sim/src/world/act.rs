@@ -155,6 +155,7 @@ impl World {
         self.excuse(at);
         self.fall(at, CrashMode::LoseAll, 1_000);
         if let Some(seat) = self.seats.get_mut(at) {
+            self.disk_ops += seat.disk.asked();
             seat.disk = disk;
             seat.glitches.clear();
             seat.unread = false;
