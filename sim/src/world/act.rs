@@ -261,10 +261,16 @@ impl World {
         }
     }
 
-    /// Stops a replica whose disk loses files meanwhile.
+    /// Stops a replica whose disk loses files meanwhile. Where nothing is spared its power may fail
+    /// instead: that a whole file is gone must be noticed then, too, and of the end of one cannot.
     fn lose_files(&mut self, at: usize, number: u64, away_ms: u64) {
         let Some((fault, with_its_list)) = self.draw_loss(at, number) else { return };
-        self.stop(at, away_ms);
+        let gone = matches!(fault, Fault::Gone { .. }) && !with_its_list;
+        if self.options.annihilation && gone && number % 2 == 0 {
+            self.fall(at, CrashMode::KeepAll, away_ms);
+        } else {
+            self.stop(at, away_ms);
+        }
         self.inject(at, fault);
         let disk = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)).filter(|_| with_its_list);
         if let Some(file) = disk.and_then(|disk| newest_list(&disk)) {

@@ -46,7 +46,7 @@ impl World {
         let mut rng = self.draws.of(Stream::Fault, 1 << 63 | number).rng();
         let disk = Arc::clone(&self.seats.get(at)?.disk);
         let medium = matches!(row, Row::D8 | Row::D9 | Row::D10 | Row::D11 | Row::D12);
-        if medium && is_sick(&disk) {
+        if medium && self.is_spared(&disk) {
             return None;
         }
         let mut spare = |file: FileId, range| {
@@ -64,7 +64,7 @@ impl World {
         let mut source = self.draws.of(Stream::Fault, 1 << 62 | number);
         let disk = &self.seats.get(at)?.disk;
         let segments = disk.memory().files(FileKind::Segment).ok()?;
-        if is_sick(disk) || segments.is_empty() {
+        if self.is_spared(disk) || segments.is_empty() {
             return None;
         }
         // The newest as often as all others, for it is read most when a store is opened.
@@ -88,7 +88,7 @@ impl World {
         let mut rng = self.draws.of(Stream::Fault, 3 << 61 | number).rng();
         let disk = Arc::clone(&self.seats.get(at)?.disk);
         let newest = disk.memory().files(FileKind::Segment).ok()?.into_iter().max()?;
-        if is_sick(&disk) {
+        if self.is_spared(&disk) {
             return None;
         }
         let mut spare = |file: FileId, range| file == newest && self.may_go_bad(at, file, range);
@@ -105,11 +105,14 @@ impl World {
         let newest = *segments.last()?;
         let any = *segments.get(source.index(segments.len()))?;
         let file = if source.below(3) == 0 { newest } else { any };
+        if seat.disk.bad().iter().any(|(bad, _)| *bad == file) {
+            return None;
+        }
         let content = memory.content(file)?;
         let Outline { place, sealed, .. } = outline(&content)?;
         // A replica whose disk refuses does not end in order, and its newest segment unmarked.
         let ends_well = sealed || !seat.disk_faults;
-        if is_sick(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
+        if self.is_spared(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
             return None;
         }
         let used = content.iter().rposition(|byte| *byte != 0)? as u64;
@@ -119,13 +122,22 @@ impl World {
         Some((Fault::Gone { file }, file == newest && source.below(2) == 0))
     }
 
+    /// Tells whether a disk has enough bad places already.
+    fn is_spared(&self, disk: &SimDisk) -> bool {
+        !self.options.annihilation && is_sick(disk)
+    }
+
     /// Tells whether these bytes may go bad: no last copy is lost by it.
     fn may_go_bad(&self, at: usize, file: FileId, range: Range<u64>) -> bool {
         let Some(seat) = self.seats.get(at) else { return false };
+        let is_bad = |file: FileId| seat.disk.bad().iter().any(|(bad, _)| *bad == file);
+        if is_bad(file) {
+            return false;
+        }
         if file.kind == FileKind::Local {
             // The other generation is whole, and knows the space.
             let other = FileId::new(FileKind::Local, 1 - file.number.min(1));
-            return seat.disk.memory().size(other).is_some() && seat.life > 1;
+            return !is_bad(other) && seat.disk.memory().size(other).is_some() && seat.life > 1;
         }
         // What is written later and lost then is another matter.
         if file.kind != FileKind::Segment || range.end == u64::MAX {
@@ -143,8 +155,12 @@ impl World {
         self.is_held_elsewhere(at, place)
     }
 
-    /// Tells whether good disks of others hold all commits that a segment has, durably.
+    /// Tells whether good disks of others hold all commits that a segment has, durably, or nobody
+    /// asks for that.
     fn is_held_elsewhere(&self, at: usize, place: u64) -> bool {
+        if self.options.annihilation {
+            return true;
+        }
         let Some(node) = self.seats.get(at).and_then(|seat| seat.node.as_ref()) else {
             return false;
         };
@@ -185,6 +201,9 @@ impl World {
 
     /// Tells whether the disk of another seat has bad bytes: then no disk is lost.
     pub(super) fn others_are_sick(&self, at: usize) -> bool {
+        if self.options.annihilation {
+            return false;
+        }
         let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != at);
         others.any(|(_, seat)| {
             let damaged = seat.node.as_ref().is_some_and(|n| n.store_ref().damage().is_some());
@@ -351,6 +370,7 @@ impl World {
             return Ok("is whole".to_owned());
         }
         report(&seat.disk, &found.problems);
+        seat.owned_up |= !found.problems.is_empty();
         node.store().begin_repair().map_err(|error| error.to_string())?;
         let damage = node.store_ref().damage();
         if let Some(damage) = damage.filter(|_| found.problems.is_empty()) {

@@ -76,6 +76,8 @@ pub(crate) struct Seat {
     pub(crate) repair: Repair,
     /// How many faults had made bytes of its disk bad when it was verified last, and was whole.
     pub(crate) verified: Option<usize>,
+    /// Whether it ever said that something is damaged, when it was verified.
+    pub(crate) owned_up: bool,
     /// What cannot be read until the store was opened.
     pub(super) glitches: Vec<FaultId>,
     /// Whether something could not be read when it was started that can be by now.
@@ -132,6 +134,7 @@ impl Seat {
             falls: 0,
             repair: Repair::default(),
             verified: None,
+            owned_up: false,
             glitches: Vec::new(),
             unread: false,
             lied: false,
