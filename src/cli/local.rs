@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use kdelta::host::api::Guard;
 use kdelta::host::http::Door;
+use kdelta::host::identity::{IdentityError, Passphrase};
 use kdelta::host::peers::NodeError;
 use kdelta::host::replica::{OpenOptions, Replica};
 use kdelta::host::token;
@@ -25,6 +26,8 @@ pub(crate) struct StoreOptions {
     pub(crate) data_dir: PathBuf,
     /// Memory budget in bytes.
     pub(crate) memory_bytes: u64,
+    /// What opens the key, if it is locked.
+    pub(crate) passphrase: Option<Passphrase>,
 }
 
 /// How a node is to be run.
@@ -87,6 +90,8 @@ pub(crate) struct Node {
 pub(crate) enum OpenError {
     /// Another process holds it; it may let go soon.
     Held,
+    /// Its key is locked, and no passphrase was given: which key, as a sentence.
+    Locked(String),
     /// It cannot be opened.
     Failed(Failure),
 }
@@ -191,16 +196,20 @@ impl Host for Local {
         same_identity: bool,
         dry_run: bool,
     ) -> BoxFuture<'_, Result<Value, OpenError>> {
-        use kdelta::host::backup;
+        use kdelta::host::backup::{self, BackupError};
         let file = file.to_path_buf();
         Box::pin(blocking(move || {
             let outcome = if dry_run {
                 backup::would_restore(&store.data_dir, &file)
             } else {
-                let made = backup::restore(&store.data_dir, &file, same_identity);
+                let passphrase = store.passphrase.as_ref();
+                let made = backup::restore(&store.data_dir, &file, same_identity, passphrase);
                 made.map(|report| report.json())
             };
             outcome.map_err(|error| {
+                if let BackupError::Identity(error) = error {
+                    return refused(error.into());
+                }
                 let (message, hint) = (error.to_string(), error.hint());
                 let full = error.is_refusal();
                 let (code, exit) =
@@ -212,7 +221,7 @@ impl Host for Local {
 }
 
 /// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
     match tokio::task::spawn_blocking(work).await {
@@ -223,7 +232,8 @@ async fn blocking<T: Send + 'static>(
 
 fn open(store: &StoreOptions) -> Result<Replica, OpenError> {
     let memory_bytes = usize::try_from(store.memory_bytes).unwrap_or(usize::MAX);
-    let options = OpenOptions { memory_bytes, wait: Duration::ZERO };
+    let passphrase = store.passphrase.clone();
+    let options = OpenOptions { memory_bytes, wait: Duration::ZERO, passphrase };
     Replica::open_with(&store.data_dir, &options).map_err(refused)
 }
 
@@ -326,15 +336,22 @@ fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// Tells a store that is held from one that cannot be opened.
-fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
+pub(crate) fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
     use kdelta::engine::store::LocalError;
-    use kdelta::host::identity::IdentityError;
     use kdelta::host::lock::LockError;
     use kdelta::host::replica::OpenError as Refused;
     if let Refused::Lock(LockError::Held { .. }) = &error {
         return OpenError::Held;
     }
     let mut message = error.to_string();
+    match &error {
+        Refused::Identity(IdentityError::Locked { .. }) => return OpenError::Locked(message),
+        Refused::Identity(IdentityError::WrongPassphrase { .. }) => {
+            let failure = Failure::new("unauthorised", Exit::Unauthorised, message);
+            return OpenError::Failed(failure.hint("Try again with the right one"));
+        }
+        _ => {}
+    }
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
         let cause_text = cause.to_string();
@@ -364,7 +381,7 @@ fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
 }
 
 /// Tells whether the disk or the system lacked something for now, at the bottom of an error.
-fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
     use kdelta::engine::log::{DiskError, DiskErrorKind};
     let mut cause = Some(error);
     while let Some(error) = cause {

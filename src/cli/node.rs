@@ -30,16 +30,15 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
         mdns: context.settings.mdns.value == "on",
         http: http(&context.settings),
     };
-    let store = connect::store_options(&context.settings);
     let settings = context.settings.clone();
     let host = context.host;
     let mut signals = context.signals.clone();
     take_files();
-    let starting = connect::waiting(&settings, async || {
+    let starting = connect::waiting(&settings, async |store| {
         if connect::has_node(&settings).await {
             return Err(OpenError::Held);
         }
-        host.serve(store.clone(), options.clone()).await
+        host.serve(store, options.clone()).await
     });
     let node = tokio::select! {
         node = starting => node?,

@@ -72,6 +72,10 @@ pub(crate) struct Settings {
     pub(crate) url: Setting<String>,
     /// A file with the token for that node; empty means that of the data directory.
     pub(crate) token_file: Setting<String>,
+    /// A file with the passphrase of the key; empty means to ask.
+    pub(crate) passphrase_file: Setting<String>,
+    /// Whether a person is there who can be asked.
+    pub(crate) attended: bool,
 }
 
 /// `kdelta.toml`: the same names as the flags.
@@ -92,6 +96,7 @@ struct File {
     otlp: Option<String>,
     url: Option<String>,
     token_file: Option<String>,
+    passphrase_file: Option<String>,
 }
 
 /// The name of the settings file in the data directory.
@@ -128,6 +133,7 @@ impl Settings {
         let allow = serve.and_then(|serve| serve.http_allow.as_deref());
         let otlp = serve.and_then(|serve| serve.otlp.as_deref());
         let token_file = globals.token_file.as_deref();
+        let passphrase = globals.passphrase_file.as_deref();
         let settings = Self {
             data_dir,
             space: choose("space", globals.space.as_deref(), file.space, "default")?,
@@ -144,6 +150,8 @@ impl Settings {
             otlp: choose("otlp", otlp, file.otlp, "off")?,
             url: choose("url", globals.url.as_deref(), file.url, "")?,
             token_file: choose("token-file", token_file, file.token_file, "")?,
+            passphrase_file: choose("passphrase-file", passphrase, file.passphrase_file, "")?,
+            attended: false,
         };
         settings.check()?;
         Ok(settings)
@@ -200,6 +208,11 @@ impl Settings {
             ("otlp", json!(self.otlp.value), self.origin(&self.otlp.origin)),
             ("url", json!(self.url.value), self.origin(&self.url.origin)),
             ("token-file", json!(self.token_file.value), self.origin(&self.token_file.origin)),
+            (
+                "passphrase-file",
+                json!(self.passphrase_file.value),
+                self.origin(&self.passphrase_file.origin),
+            ),
         ]
     }
 

@@ -14,7 +14,7 @@ use super::ops::Members;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Query};
 use super::{Answer, json};
-use crate::engine::base::{ReplicaId, SpaceId, hex};
+use crate::engine::base::{ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
 use crate::engine::store::{ReadError, ValueHasher};
@@ -30,7 +30,7 @@ const TICKET_PREFIX: &str = "kd1";
 /// `GET /v1/id`
 pub(super) async fn id(State(api): State<Api>) -> Answer {
     let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;
-    json(&value!({"replica": replica.to_string()}))
+    json(&value!({"replica": replica.to_string(), "work": work(&replica)}))
 }
 
 /// A space as this replica holds it.
