@@ -11,10 +11,14 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use common::{Home, files_of};
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::{Value, json};
 
 fn mode(path: &Path) -> u32 {
@@ -261,4 +265,56 @@ fn a_damaged_store_is_repaired_before_it_takes_another_key() {
     let refused = home.fails("a", 7, &["id", "new", "--yes"]);
     assert_eq!(refused["code"], "integrity", "{refused}");
     assert_eq!(id(&home, "a"), before);
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked_and_what_is_typed_is_not_shown() {
+    let home = Home::new();
+    home.ok("a", &["put", "k", "v"]);
+    let passphrase = passphrase(&home, "one", "open sesame");
+    home.ok("a", &["id", "passphrase", "--new-passphrase-file", &passphrase]);
+    for (typed, exit) in
+        [("open sesame\n", Some(0)), ("open sesamf\n", Some(5)), ("\x03", Some(130))]
+    {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let open = || {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            let flags = OFlags::NOCTTY.bits().cast_signed();
+            let mut options = std::fs::OpenOptions::new();
+            options.read(true).write(true).custom_flags(flags).open(&name).unwrap()
+        };
+        let slave = open();
+        let mut command = home.command("a");
+        command.args(["get", "k"]).stdin(open()).stderr(open());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        drop(command);
+        let mut screen = std::fs::File::from(master);
+        let (mut shown, mut byte) = (Vec::new(), [0]);
+        // It is asked for once nothing is echoed any more.
+        while !shown.ends_with(b"Passphrase: ") {
+            screen.read_exact(&mut byte).unwrap();
+            shown.push(byte[0]);
+        }
+        assert!(!tcgetattr(&slave).unwrap().local_modes.contains(LocalModes::ECHO));
+        match typed {
+            // No terminal of its own sends it the signal.
+            "\x03" => common::signal(&child, "INT"),
+            _ => screen.write_all(typed.as_bytes()).unwrap(),
+        }
+        let status = common::wait(&mut child);
+        assert_eq!(status.code(), exit, "{typed:?}");
+        assert!(tcgetattr(&slave).unwrap().local_modes.contains(LocalModes::ECHO), "{typed:?}");
+        // The screen ends when nobody has the other side open.
+        drop(slave);
+        let _ = screen.read_to_end(&mut shown);
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        assert!(shown.contains("is locked by a passphrase"), "{shown}");
+        assert!(!shown.contains("sesam"), "{shown}");
+        let mut out = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        assert_eq!(out, if exit == Some(0) { "v\n" } else { "" }, "{typed:?}");
+    }
 }

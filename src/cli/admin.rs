@@ -24,6 +24,8 @@ struct Status {
     #[serde(default)]
     listen: Option<Value>,
     http: Option<String>,
+    #[serde(default)]
+    https: Option<bool>,
     peers: Vec<Peer>,
     disk_bytes: u64,
     memory_bytes: u64,
@@ -62,7 +64,8 @@ pub(crate) async fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
         pairs.insert(2, ("listening".to_owned(), listen));
     }
     if let Some(http) = status.http {
-        pairs.insert(3, ("http".to_owned(), format!("http://{http}")));
+        let scheme = if status.https == Some(true) { "https" } else { "http" };
+        pairs.insert(3, ("http".to_owned(), format!("{scheme}://{http}")));
     }
     context.console.pairs(&pairs)?;
     let spaces: Vec<Vec<String>> = status.spaces.iter().map(space_row).collect();

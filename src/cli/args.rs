@@ -59,12 +59,15 @@ pub(crate) struct Globals {
     /// Asks no question where a command would ask one
     #[arg(long, global = true)]
     pub(crate) yes: bool,
-    /// Asks a node elsewhere: http://HOST[:PORT], port 7441 unless given [env: KDELTA_URL]
+    /// Asks a node elsewhere: http[s]://HOST[:PORT], port 7441 unless given [env: KDELTA_URL]
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// The token for that node [env: KDELTA_TOKEN_FILE] [default: the data directory's own]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<String>,
+    /// Who signed the certificate of that node, in PEM [env: KDELTA_CACERT] [default: the system's]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) cacert: Option<String>,
     /// The passphrase of a locked key: the first line [env: KDELTA_PASSPHRASE_FILE] [default: asks]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<String>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use kdelta::host::api::Guard;
-use kdelta::host::http::Door;
+use kdelta::host::http::{Certificate, Door};
 use kdelta::host::identity::{IdentityError, Passphrase};
 use kdelta::host::peers::NodeError;
 use kdelta::host::replica::{OpenOptions, Replica};
@@ -18,6 +18,7 @@ use kdelta::host::token;
 use serde_json::Value;
 
 use super::failure::{Exit, Failure, is_limit};
+use super::https::unreadable;
 
 /// Which store, and what it may use.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub(crate) struct HttpOptions {
     pub(crate) auth: bool,
     /// Further host names, and origins.
     pub(crate) allowed: Vec<String>,
+    /// The files of a certificate and of its key.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Closes a store in order: what is written is made durable and marked.
@@ -298,6 +301,23 @@ async fn door(
                 .hint("Leave out --http-auth off, or listen on 127.0.0.1"),
         ));
     }
+    let certificate = match http.certificate.clone() {
+        Some((certificate, key)) => {
+            let read = move || Certificate::read(&certificate, &key);
+            let read = move || read().map_err(|error| OpenError::Failed(unreadable(&error)));
+            Some(blocking(read).await?)
+        }
+        None if !is_loopback => {
+            return Err(OpenError::Failed(
+                Failure::usage(format!("HTTP on {address} would cross the network in the clear"))
+                    .hint(
+                        "Give a certificate, --http-cert FILE --http-key FILE, or listen on \
+                         127.0.0.1",
+                    ),
+            ));
+        }
+        None => None,
+    };
     let token = if http.auth {
         let token = token::load_or_create(dir).map_err(|error| {
             let path = dir.join(token::FILE_NAME);
@@ -308,13 +328,8 @@ async fn door(
         None
     };
     let guard = Guard::new(token.as_deref(), &http.allowed);
-    match Door::open(replica.clone(), address, guard).await {
-        Ok(door) => {
-            if !is_loopback {
-                tracing::warn!(%address, "HTTP is not encrypted: put a TLS proxy before it");
-            }
-            Ok(Some(door))
-        }
+    match Door::open(replica.clone(), address, guard, certificate).await {
+        Ok(door) => Ok(Some(door)),
         Err(error) if http.is_default && error.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!(%address, "another program answers HTTP there: choose one by --http");
             Ok(None)

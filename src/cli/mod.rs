@@ -16,6 +16,7 @@ mod diagnostics;
 mod failure;
 mod grammar;
 mod graph;
+mod https;
 mod id;
 mod inspect;
 mod local;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::disk::FileDisk;
 use super::hot::Hot;
+use super::http::HttpAddress;
 use super::identity::{Identity, IdentityError, Passphrase};
 use super::lock::{Lock, LockError};
 use super::metrics::Requests;
@@ -132,7 +133,7 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     pub(super) net: Mutex<Option<Net>>,
     /// Where the API is served over TCP.
-    pub(super) http: Mutex<Option<String>>,
+    pub(super) http: Mutex<Option<HttpAddress>>,
     requests: Requests,
     pub(super) recovered: Recovered,
     /// Held as long as the replica is open.
