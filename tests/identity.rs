@@ -240,6 +240,11 @@ fn what_is_no_key_is_not_taken() {
         let refused = home.fails("a", 7, &["id", "import", file.to_str().unwrap(), "--yes"]);
         assert_eq!(refused["code"], "integrity", "{refused}");
     }
+    // Nor is another file lost for the sake of the earlier key.
+    let kept = home.path("a").join(format!("identity.key.old-{}", &before[..8]));
+    std::fs::write(&kept, "of somebody else").unwrap();
+    assert_eq!(home.fails("a", 4, &["id", "new", "--yes"])["code"], "conflict");
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "of somebody else");
     assert_eq!(id(&home, "a"), before);
     // A key that was lost comes back from its copy, to the store that it wrote.
     std::fs::write(&file, &good).unwrap();

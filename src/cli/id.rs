@@ -123,6 +123,9 @@ async fn new(context: &mut Context<'_>, difficulty: u32, lock: &Lock) -> Result<
     confirm(context, before.as_ref())?;
     let was_locked = before.is_some() && is_locked(context).await?;
     let passphrase = lock.find(context, !was_locked).await?;
+    if was_locked && passphrase.is_none() {
+        context.console.note("the new key is not locked, unlike the earlier: kdelta id passphrase");
+    }
     let identity = draw(context, difficulty).await?;
     let locking = passphrase.clone();
     let key = blocking(move || {

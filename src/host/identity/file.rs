@@ -400,6 +400,20 @@ mod tests {
         assert!(matches!(parsed(text.as_bytes()), Err(IdentityError::Damaged { .. })));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_file_holds_it_is_a_key_or_an_error(
+            noise: Vec<u8>,
+            version in 1..4u8,
+            words in proptest::collection::vec(
+                "(replica|secret|kdf argon2id m=9|sealed|check|[0-9a-f]{0,64}|salt=| |\\PC)", 0..12),
+        ) {
+            let _ = parsed(&noise);
+            let body = words.join("\n");
+            let _ = parsed(finished(version, &body).as_bytes());
+        }
+    }
+
     #[test]
     fn a_newer_version_is_named_as_such() {
         assert!(matches!(parsed(b"kdelta-identity 3\n"), Err(IdentityError::Newer { .. })));
@@ -418,5 +432,24 @@ mod tests {
         let read = parsed(whole.as_bytes()).unwrap();
         assert_eq!(read.open(None).unwrap().seed(), &[3; 32]);
         assert_eq!(read.bytes(), KeyFile::plain(&Identity::from_seed([3; 32])).bytes());
+    }
+
+    #[test]
+    fn the_second_version_is_read_as_it_was_written() {
+        let text = concat!(
+            "kdelta-identity 2\n",
+            "replica 3d5776106c5c21955c6de821d8826fef1f2cfc83195fefc6acce196723c6d4b6\n",
+            "kdf argon2id m=65536 t=3 p=4 salt=62ef3fcd80117eb79377abdf3f80d941\n",
+            "sealed e20902050b0c51a6343d0fd4cf36140b886f13d33e111d0e01e30ba5b71bd69db",
+            "a7587eefb8fd298dc942cd3a625ac9b9d8b1775b226378de348f57ada829f14b6a46d8e8",
+            "e52a448\n",
+            "check ab7c528fa93941b3fbde34a6a98f767447ae1a06ed5e6e1477fccf9d5ebf9ffb\n",
+        );
+        let passphrase = Passphrase::new(b"correct horse battery staple").unwrap();
+        let opened = parsed(text.as_bytes()).unwrap().open(Some(&passphrase)).unwrap();
+        assert_eq!(
+            hex(opened.seed()),
+            "fbf02cba29ffab307205046b8066b4bdfd16dfcbfac4c49157340e858daa030e"
+        );
     }
 }
