@@ -14,7 +14,7 @@ use super::ops::Members;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Query};
 use super::{Answer, json};
-use crate::engine::base::{ReplicaId, SpaceId, hex};
+use crate::engine::base::{ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
 use crate::engine::store::{ReadError, ValueHasher};
@@ -30,7 +30,7 @@ const TICKET_PREFIX: &str = "kd1";
 /// `GET /v1/id`
 pub(super) async fn id(State(api): State<Api>) -> Answer {
     let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;
-    json(&value!({"replica": replica.to_string()}))
+    json(&value!({"replica": replica.to_string(), "work": work(&replica)}))
 }
 
 /// A space as this replica holds it.
@@ -195,7 +195,8 @@ pub(super) async fn status(State(api): State<Api>) -> Answer {
                 "node_running": status.node_running,
                 "spaces": spaces,
                 "listen": status.listen.as_ref().map(|address| vec![address]),
-                "http": status.http,
+                "http": status.http.as_ref().map(|http| &http.address),
+                "https": status.http.as_ref().map(|http| http.encrypted),
                 "peers": status.peers.iter().map(peer).collect::<Vec<_>>(),
                 "disk_bytes": status.disk_bytes,
                 "memory_bytes": status.memory_bytes,

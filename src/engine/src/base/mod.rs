@@ -18,6 +18,7 @@ mod key;
 mod named;
 mod rng;
 mod time;
+mod work;
 
 pub use codec::{CodecError, Reader, Writer};
 pub use hash::{Hash, Sha256Stream, sha256};
@@ -28,3 +29,4 @@ pub use id::{
 pub use key::{Key, KeyError};
 pub use rng::Rng;
 pub use time::{Instant, Now, WallTime};
+pub use work::work;

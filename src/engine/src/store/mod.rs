@@ -15,6 +15,7 @@ mod chunk;
 mod durable;
 mod error;
 mod forks;
+mod handover;
 mod hash;
 mod insert;
 mod load;
