@@ -184,6 +184,8 @@ impl World {
             let state = hash.map_or("nothing".to_owned(), |h| kdelta_engine::base::hex(&h[..4]));
             if let Some(damage) = store.damage() {
                 out.push_str(&format!("; seat {at}: {damage}"));
+            } else if let Some(segment) = store.loss(&space) {
+                out.push_str(&format!("; seat {at}: segment {segment} lost commits"));
             }
             if let Err(error) = store.value_hash(&space) {
                 out.push_str(&format!("; seat {at}: {error}"));

@@ -20,7 +20,7 @@ use super::{Event, NS_PER_MS, World};
 use crate::check::Broken;
 use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
-use crate::oracle::{Outline, outline};
+use crate::oracle::{Outline, durable_by, outline};
 use crate::trace::What;
 
 /// How far a seat is with being made whole.
@@ -37,6 +37,8 @@ pub(crate) enum Repair {
         jobs: BTreeSet<JobId>,
         /// Whether one that was had everything.
         in_sync: bool,
+        /// Whether one did not end in sync: who was not reached may have what is lost.
+        short: bool,
     },
 }
 
@@ -246,6 +248,32 @@ impl World {
         }
     }
 
+    /// Stands after a power cut: rot above all that is left to say what was durable is not told
+    /// from a torn end, and is taken away. A mark of an idle log is not synced, and may be gone.
+    pub(super) fn spare_torn(&mut self, at: usize) {
+        let Some(disk) = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)) else { return };
+        let rotted = disk.ledger(|ledger| {
+            let rotted = ledger.hits().iter().filter(|hit| {
+                let fault = ledger.entries().get(hit.fault.0).map(|entry| &entry.fault);
+                let landed = |fault: &Fault| match fault {
+                    Fault::Misdirect { to, offset, .. } => {
+                        (*to, *offset) == (hit.file, hit.range.start)
+                    }
+                    Fault::Cut { .. } | Fault::Gone { .. } => false,
+                    fault => fault.rows().contains(&Row::D9),
+                };
+                let is_bad = matches!(hit.end, End::Latent | End::Open) && hit.range.end < u64::MAX;
+                is_bad && hit.file.kind == FileKind::Segment && fault.is_some_and(landed)
+            });
+            rotted.map(|hit| (hit.fault, hit.file, hit.range.end)).collect::<Vec<_>>()
+        });
+        for (fault, file, end) in rotted {
+            if end > known_durable(&disk, file) {
+                disk.clear(fault);
+            }
+        }
+    }
+
     /// Stands before a start: a disk that shows old bytes hides what came after them, as a power
     /// cut hides what it lied about.
     pub(super) fn doubt_reads(&mut self, at: usize) {
@@ -341,9 +369,9 @@ impl World {
                 self.check_degraded(at);
                 self.begin_repair(at)
             }
-            Repair::Asked { jobs, in_sync } if jobs.is_empty() => {
-                let in_sync = *in_sync;
-                self.finish_repair(at, in_sync)
+            Repair::Asked { jobs, in_sync, short } if jobs.is_empty() => {
+                let (in_sync, short) = (*in_sync, *short);
+                self.finish_repair(at, in_sync, short)
             }
             Repair::Asked { .. } => return,
         };
@@ -389,7 +417,7 @@ impl World {
         }
         let what: Vec<String> =
             found.problems.iter().map(|p| format!("{} {} {}", p.file, p.offset, p.kind)).collect();
-        seat.repair = Repair::Asked { jobs, in_sync: !damaged };
+        seat.repair = Repair::Asked { jobs, in_sync: !damaged, short: false };
         Ok(format!("is damaged: {}", what.join(", ")))
     }
 
@@ -403,11 +431,12 @@ impl World {
     /// A request to a peer was answered.
     pub(super) fn job_done(&mut self, at: usize, job: JobId, report: &Report) {
         let Some(seat) = self.seats.get_mut(at) else { return };
-        let Repair::Asked { jobs, in_sync } = &mut seat.repair else { return };
+        let Repair::Asked { jobs, in_sync, short } = &mut seat.repair else { return };
         if !jobs.remove(&job) {
             return;
         }
         *in_sync |= report.in_sync;
+        *short |= !report.in_sync;
         if jobs.is_empty() {
             self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
         }
@@ -416,7 +445,7 @@ impl World {
         }
     }
 
-    fn finish_repair(&mut self, at: usize, in_sync: bool) -> Result<String, String> {
+    fn finish_repair(&mut self, at: usize, in_sync: bool, short: bool) -> Result<String, String> {
         self.finish_sync(at);
         let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
         seat.repair = Repair::Due;
@@ -427,6 +456,9 @@ impl World {
         }
         let done = node.store().finish_repair().map_err(|error| error.to_string())?;
         if done.missing.is_empty() {
+            if short {
+                self.miss(at);
+            }
             Ok(format!("is repaired: {}", done.repaired.join(", ")))
         } else {
             seat.tries += 1;
@@ -437,6 +469,18 @@ impl World {
             Err(format!("missing {}", done.missing.join(", ")))
         }
     }
+}
+
+/// Returns up to where the files of a disk say that a segment was durable.
+fn known_durable(disk: &SimDisk, file: FileId) -> u64 {
+    let memory = disk.memory();
+    let own = memory.content(file).and_then(|content| outline(&content));
+    let own = own.map_or(0, |own| if own.sealed { u64::MAX } else { own.mark });
+    let lists = memory.all_files().into_iter().filter_map(|list| {
+        let content = memory.content(list)?;
+        durable_by(list.kind, &content, file.number)
+    });
+    lists.max().unwrap_or(0).max(own)
 }
 
 /// Returns how many faults of a disk make bytes bad, or put others in their place.

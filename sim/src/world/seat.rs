@@ -367,6 +367,7 @@ impl World {
         seat.falls += 1;
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
         seat.disk.crash(mode, &mut draws.rng());
+        self.spare_torn(at);
         self.note(Some(at), What::Crashed { mode: mode_name(mode).into() });
         // A killed process says goodbye by its system, a dead machine by its silence.
         let notice_ms = if mode == CrashMode::KeepAll { 1 } else { super::links::IDLE_MS };
@@ -409,6 +410,7 @@ impl World {
                 let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
                 seat.disk.crash(CrashMode::LoseAll, &mut draws.rng());
             }
+            self.spare_torn(at);
         }
         self.come_back(at, away_ms);
     }
