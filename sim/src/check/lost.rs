@@ -18,7 +18,8 @@ impl World {
             let told = self.facts.told.get(&at).cloned().unwrap_or_default();
             let owned_up = self.seats.get(at).is_some_and(|seat| seat.owned_up);
             let Some(store) = self.store(at) else { continue };
-            if owned_up || store.damage().is_some() || !store.has_space(&space) {
+            let says_so = store.damage().is_some() || store.loss(&space).is_some();
+            if owned_up || says_so || !store.has_space(&space) {
                 continue;
             }
             let lost = told.iter().find(|tip| !facts::holds(store, &space, tip)).copied();

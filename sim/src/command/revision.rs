@@ -45,7 +45,8 @@ mod tests {
         let packed = format!("# pack-refs with: peeled\n{id} refs/heads/main\n");
         let head = "ref: refs/heads/main\n";
         let (short, other) = (Some("0123456789ab"), "fedcba98765432100000\n");
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Files<'_>, Option<&str>); 6] = [
             (&[], None),
             (&[("HEAD", id)], short),
             (&[("HEAD", head)], None),

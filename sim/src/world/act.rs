@@ -266,7 +266,7 @@ impl World {
     fn lose_files(&mut self, at: usize, number: u64, away_ms: u64) {
         let Some((fault, with_its_list)) = self.draw_loss(at, number) else { return };
         let gone = matches!(fault, Fault::Gone { .. }) && !with_its_list;
-        if self.options.annihilation && gone && number % 2 == 0 {
+        if self.options.annihilation && gone && number.is_multiple_of(2) {
             self.fall(at, CrashMode::KeepAll, away_ms);
         } else {
             self.stop(at, away_ms);
