@@ -341,6 +341,11 @@ fn a_log_is_closed_no_more_whose_proof_went_with_the_power() {
 }
 
 #[test]
+fn what_could_not_be_read_is_read_again_before_its_log_is_closed() {
+    assert_holds(include_str!("scenarios/closed_while_unread.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");
