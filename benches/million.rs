@@ -138,7 +138,8 @@ fn sample(replica: &Replica, keys: u64) -> Outcome {
 }
 
 fn open(dir: &Path, memory_mib: usize) -> Result<Replica, Box<dyn Error>> {
-    let options = OpenOptions { memory_bytes: memory_mib << 20, wait: Duration::from_secs(5) };
+    let (memory_bytes, wait) = (memory_mib << 20, Duration::from_secs(5));
+    let options = OpenOptions { memory_bytes, wait, ..OpenOptions::default() };
     Ok(Replica::open_with(dir, &options)?)
 }
 

@@ -66,7 +66,6 @@ const COMMANDS: &[&[&str]] = &[
     &["space", "info"],
     &["list", "--space", "nowhere"],
     &["peers"],
-    &["id", "show"],
     &["tag", "delete", "v1"],
 ];
 

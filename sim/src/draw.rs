@@ -96,6 +96,13 @@ impl Source {
         self.between(top, (top * 2 - 1).min(max.max(1)))
     }
 
+    /// Puts things into another order, each as likely as any other.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.index(last + 1));
+        }
+    }
+
     /// Returns a generator for the engine that goes on from here.
     pub fn rng(&mut self) -> Rng {
         Rng::new(self.seed())

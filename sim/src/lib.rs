@@ -75,6 +75,6 @@ fn play(scenario: &Scenario, keep: Keep, programs: Option<Box<dyn Programs>>) ->
         world.note(None, What::Broken { name, seen });
     }
     let trace = world.trace().clone();
-    let (digest, events) = (trace.digest(), trace.count());
+    let (digest, events) = (trace.digest(), trace.count() + world.disk_ops());
     (Outcome { digest, events, virtual_ms: world.elapsed_ms(), broken }, trace)
 }

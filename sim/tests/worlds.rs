@@ -321,6 +321,31 @@ fn what_a_damaged_replica_wrote_ahead_of_its_time_is_waited_for() {
 }
 
 #[test]
+fn who_could_not_read_all_when_it_was_opened_says_so() {
+    assert_holds(include_str!("scenarios/no_state_after_a_glitch.txt"));
+}
+
+#[test]
+fn rot_above_all_marks_is_not_told_from_a_torn_end() {
+    assert_holds(include_str!("scenarios/rot_above_all_marks.txt"));
+}
+
+#[test]
+fn what_nobody_had_who_helped_in_a_repair_is_looked_for_in_the_end() {
+    assert_holds(include_str!("scenarios/repaired_by_who_lacks_the_same.txt"));
+}
+
+#[test]
+fn a_log_is_closed_no_more_whose_proof_went_with_the_power() {
+    assert_holds(include_str!("scenarios/a_proof_went_with_the_power.txt"));
+}
+
+#[test]
+fn what_could_not_be_read_is_read_again_before_its_log_is_closed() {
+    assert_holds(include_str!("scenarios/closed_while_unread.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -24,6 +24,8 @@ struct Status {
     #[serde(default)]
     listen: Option<Value>,
     http: Option<String>,
+    #[serde(default)]
+    https: Option<bool>,
     peers: Vec<Peer>,
     disk_bytes: u64,
     memory_bytes: u64,
@@ -62,7 +64,8 @@ pub(crate) async fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
         pairs.insert(2, ("listening".to_owned(), listen));
     }
     if let Some(http) = status.http {
-        pairs.insert(3, ("http".to_owned(), format!("http://{http}")));
+        let scheme = if status.https == Some(true) { "https" } else { "http" };
+        pairs.insert(3, ("http".to_owned(), format!("{scheme}://{http}")));
     }
     context.console.pairs(&pairs)?;
     let spaces: Vec<Vec<String>> = status.spaces.iter().map(space_row).collect();
@@ -152,7 +155,7 @@ pub(crate) async fn verify(context: &mut Context<'_>, args: Verify) -> Result<Ex
     } else {
         let path = context.settings.data_dir.value.clone();
         let host = context.host;
-        let attempt = async || host.verify(&path, args.deep).await;
+        let attempt = async |_| host.verify(&path, args.deep).await;
         connect::waiting(&context.settings, attempt).await.map(ok)
     };
     bar.finish_and_clear();
@@ -251,7 +254,7 @@ async fn repair_plan(context: &mut Context<'_>) -> Result<Exit, Failure> {
     } else {
         let path = context.settings.data_dir.value.clone();
         let host = context.host;
-        let attempt = async || host.repair_plan(&path).await;
+        let attempt = async |_| host.repair_plan(&path).await;
         ok(connect::waiting(&context.settings, attempt).await?)
     };
     if context.json {
@@ -303,18 +306,17 @@ pub(crate) async fn restore(context: &mut Context<'_>, args: Restore) -> Result<
     if let Err(error) = std::fs::metadata(&path) {
         return Err(Failure::file("read", &path, &error));
     }
-    let store = connect::store_options(&context.settings);
     let bar = context.console.progress(None, "restoring");
     let host = context.host;
     let dry_run = args.dry_run;
-    let attempt = async || host.restore(store.clone(), &path, args.same_identity, dry_run).await;
+    let attempt = async |store| host.restore(store, &path, args.same_identity, dry_run).await;
     let restored = connect::waiting(&context.settings, attempt).await;
     bar.finish_and_clear();
     let answer = ok(restored?);
     if context.json {
         return context.print(&answer);
     }
-    let store = store.data_dir.display().to_string();
+    let store = context.settings.data_dir.value.display().to_string();
     if dry_run {
         let bytes = answer.read::<Value>()?.get("bytes").and_then(Value::as_u64);
         let bytes = size(bytes.unwrap_or_default());
@@ -327,23 +329,8 @@ pub(crate) async fn restore(context: &mut Context<'_>, args: Restore) -> Result<
     Ok(Exit::Ok)
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::file("find", path, &error))
-}
-
-/// `id show`
-pub(crate) async fn id(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    #[derive(Deserialize)]
-    struct Identity {
-        replica: String,
-    }
-    let answer = context.call(Call::new(Method::GET, "/v1/id")).await?;
-    if context.json {
-        return context.print(&answer);
-    }
-    let identity: Identity = answer.read()?;
-    context.console.line(&identity.replica)?;
-    Ok(Exit::Ok)
 }
 
 /// `config show`

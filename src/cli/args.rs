@@ -3,6 +3,7 @@
 //! Flags that hold for every command may stand anywhere before `--`; see `grammar.rs` for how
 //! they get there. Values, numbers and points may begin with `-`.
 
+mod id;
 mod node;
 mod query;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub(crate) use id::Id;
 pub(crate) use node::{Peers, PeersAction, Serve, Space, Sync, Ticket};
 pub(crate) use query::Query;
 
@@ -57,12 +59,18 @@ pub(crate) struct Globals {
     /// Asks no question where a command would ask one
     #[arg(long, global = true)]
     pub(crate) yes: bool,
-    /// Asks a node elsewhere: http://HOST[:PORT], port 7441 unless given [env: KDELTA_URL]
+    /// Asks a node elsewhere: http[s]://HOST[:PORT], port 7441 unless given [env: KDELTA_URL]
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// The token for that node [env: KDELTA_TOKEN_FILE] [default: the data directory's own]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<String>,
+    /// Who signed the certificate of that node, in PEM [env: KDELTA_CACERT] [default: the system's]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) cacert: Option<String>,
+    /// The passphrase of a locked key: the first line [env: KDELTA_PASSPHRASE_FILE] [default: asks]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<String>,
 }
 
 /// What to do.
@@ -168,8 +176,12 @@ pub(crate) enum Command {
     /// Makes a store from a backup; it goes on under a new replica key
     #[command(after_help = "Example:\n  kdelta restore store.kdb --data-dir ./restored")]
     Restore(Restore),
-    /// Shows the replica's identity
-    #[command(subcommand, after_help = "Example:\n  kdelta id show")]
+    /// Shows the replica's identity, copies its key, locks it or takes another
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  kdelta id show\n  \
+        kdelta id export key.backup\n  kdelta id passphrase"
+    )]
     Id(Id),
     /// Shows the settings and who decided each
     #[command(subcommand, after_help = "Example:\n  kdelta config show")]
@@ -502,13 +514,6 @@ pub(crate) struct Restore {
     /// Checks the backup and shows where it would go
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Id {
-    /// Prints the replica id
-    #[command(after_help = "Example:\n  kdelta id show")]
-    Show,
 }
 
 #[derive(Debug, Subcommand)]

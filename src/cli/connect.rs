@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::local::{Host, OpenError, StoreOptions};
 use super::remote::RemoteApi;
 use super::settings::Settings;
-use super::socket;
+use super::{secret, socket};
 
 /// How long to sleep before looking again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -26,11 +26,11 @@ pub(crate) async fn connect(host: &dyn Host, settings: &Settings) -> Result<Box<
     if !settings.url.value.is_empty() {
         return Ok(Box::new(RemoteApi::new(settings)?));
     }
-    waiting(settings, async || {
+    waiting(settings, async |store| {
         if let Some(node) = find_node(settings).await {
             return Ok(Box::new(node) as Box<dyn Api>);
         }
-        let opened = host.open(store_options(settings)).await?;
+        let opened = host.open(store).await?;
         Ok(Box::new(LocalApi::new(opened)) as Box<dyn Api>)
     })
     .await
@@ -52,19 +52,27 @@ async fn find_node(settings: &Settings) -> Option<SocketApi> {
     None
 }
 
-/// Calls `attempt` until it finds the store free, or the wait is over.
+/// Calls `attempt` until it finds the store free, or the wait is over. The passphrase of a key that
+/// is locked is looked for once it is needed, while nobody is kept from the store.
 ///
 /// # Errors
 /// Exit 6 if the store stays held; else what `attempt` says.
 pub(crate) async fn waiting<T>(
     settings: &Settings,
-    mut attempt: impl AsyncFnMut() -> Result<T, OpenError>,
+    mut attempt: impl AsyncFnMut(StoreOptions) -> Result<T, OpenError>,
 ) -> Result<T, Failure> {
-    let deadline = Instant::now().checked_add(settings.wait());
+    let mut deadline = Instant::now().checked_add(settings.wait());
+    let mut store = store_options(settings);
     loop {
-        match attempt().await {
+        match attempt(store.clone()).await {
             Ok(value) => return Ok(value),
             Err(OpenError::Failed(failure)) => return Err(failure),
+            Err(OpenError::Locked(what)) if store.passphrase.is_none() => {
+                store.passphrase = Some(secret::of_store(settings, &what).await?);
+                deadline = Instant::now().checked_add(settings.wait());
+                continue;
+            }
+            Err(OpenError::Locked(what)) => return Err(secret::wanting(&what)),
             Err(OpenError::Held) => {}
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -77,6 +85,7 @@ pub(crate) async fn waiting<T>(
 }
 
 /// What the settings say about the store.
-pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
-    StoreOptions { data_dir: settings.data_dir.value.clone(), memory_bytes: settings.memory.value }
+fn store_options(settings: &Settings) -> StoreOptions {
+    let (data_dir, memory_bytes) = (settings.data_dir.value.clone(), settings.memory.value);
+    StoreOptions { data_dir, memory_bytes, passphrase: None }
 }

@@ -35,7 +35,8 @@ pub(crate) async fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
         .map_err(|error| Failure::other(format!("cannot make a directory: {error}")))?;
     let mut actors = Vec::new();
     for name in ["ada", "bob", "eve"] {
-        let store = StoreOptions { data_dir: home.path().join(name), memory_bytes: MEMORY_BYTES };
+        let (data_dir, memory_bytes) = (home.path().join(name), MEMORY_BYTES);
+        let store = StoreOptions { data_dir, memory_bytes, passphrase: None };
         actors.push(online(context, name, store).await?);
     }
     let outcome = play(context, &mut actors).await;
@@ -237,6 +238,7 @@ async fn opened(context: &Context<'_>, store: &StoreOptions) -> Result<Opened, F
 fn unheld(error: OpenError) -> Failure {
     match error {
         OpenError::Held => Failure::other("a store of the demo is held by somebody else"),
+        OpenError::Locked(what) => Failure::other(what),
         OpenError::Failed(failure) => failure,
     }
 }

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use kdelta::host::api::Guard;
-use kdelta::host::http::Door;
+use kdelta::host::http::{Certificate, Door};
+use kdelta::host::identity::{IdentityError, Passphrase};
 use kdelta::host::peers::NodeError;
 use kdelta::host::replica::{OpenOptions, Replica};
 use kdelta::host::token;
 use serde_json::Value;
 
 use super::failure::{Exit, Failure, is_limit};
+use super::https::unreadable;
 
 /// Which store, and what it may use.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub(crate) struct StoreOptions {
     pub(crate) data_dir: PathBuf,
     /// Memory budget in bytes.
     pub(crate) memory_bytes: u64,
+    /// What opens the key, if it is locked.
+    pub(crate) passphrase: Option<Passphrase>,
 }
 
 /// How a node is to be run.
@@ -55,6 +59,8 @@ pub(crate) struct HttpOptions {
     pub(crate) auth: bool,
     /// Further host names, and origins.
     pub(crate) allowed: Vec<String>,
+    /// The files of a certificate and of its key.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Closes a store in order: what is written is made durable and marked.
@@ -87,6 +93,8 @@ pub(crate) struct Node {
 pub(crate) enum OpenError {
     /// Another process holds it; it may let go soon.
     Held,
+    /// Its key is locked, and no passphrase was given: which key, as a sentence.
+    Locked(String),
     /// It cannot be opened.
     Failed(Failure),
 }
@@ -191,16 +199,20 @@ impl Host for Local {
         same_identity: bool,
         dry_run: bool,
     ) -> BoxFuture<'_, Result<Value, OpenError>> {
-        use kdelta::host::backup;
+        use kdelta::host::backup::{self, BackupError};
         let file = file.to_path_buf();
         Box::pin(blocking(move || {
             let outcome = if dry_run {
                 backup::would_restore(&store.data_dir, &file)
             } else {
-                let made = backup::restore(&store.data_dir, &file, same_identity);
+                let passphrase = store.passphrase.as_ref();
+                let made = backup::restore(&store.data_dir, &file, same_identity, passphrase);
                 made.map(|report| report.json())
             };
             outcome.map_err(|error| {
+                if let BackupError::Identity(error) = error {
+                    return refused(error.into());
+                }
                 let (message, hint) = (error.to_string(), error.hint());
                 let full = error.is_refusal();
                 let (code, exit) =
@@ -212,7 +224,7 @@ impl Host for Local {
 }
 
 /// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
     match tokio::task::spawn_blocking(work).await {
@@ -223,7 +235,8 @@ async fn blocking<T: Send + 'static>(
 
 fn open(store: &StoreOptions) -> Result<Replica, OpenError> {
     let memory_bytes = usize::try_from(store.memory_bytes).unwrap_or(usize::MAX);
-    let options = OpenOptions { memory_bytes, wait: Duration::ZERO };
+    let passphrase = store.passphrase.clone();
+    let options = OpenOptions { memory_bytes, wait: Duration::ZERO, passphrase };
     Replica::open_with(&store.data_dir, &options).map_err(refused)
 }
 
@@ -288,6 +301,23 @@ async fn door(
                 .hint("Leave out --http-auth off, or listen on 127.0.0.1"),
         ));
     }
+    let certificate = match http.certificate.clone() {
+        Some((certificate, key)) => {
+            let read = move || Certificate::read(&certificate, &key);
+            let read = move || read().map_err(|error| OpenError::Failed(unreadable(&error)));
+            Some(blocking(read).await?)
+        }
+        None if !is_loopback => {
+            return Err(OpenError::Failed(
+                Failure::usage(format!("HTTP on {address} would cross the network in the clear"))
+                    .hint(
+                        "Give a certificate, --http-cert FILE --http-key FILE, or listen on \
+                         127.0.0.1",
+                    ),
+            ));
+        }
+        None => None,
+    };
     let token = if http.auth {
         let token = token::load_or_create(dir).map_err(|error| {
             let path = dir.join(token::FILE_NAME);
@@ -298,13 +328,8 @@ async fn door(
         None
     };
     let guard = Guard::new(token.as_deref(), &http.allowed);
-    match Door::open(replica.clone(), address, guard).await {
-        Ok(door) => {
-            if !is_loopback {
-                tracing::warn!(%address, "HTTP is not encrypted: put a TLS proxy before it");
-            }
-            Ok(Some(door))
-        }
+    match Door::open(replica.clone(), address, guard, certificate).await {
+        Ok(door) => Ok(Some(door)),
         Err(error) if http.is_default && error.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!(%address, "another program answers HTTP there: choose one by --http");
             Ok(None)
@@ -326,15 +351,22 @@ fn resolve(listen: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// Tells a store that is held from one that cannot be opened.
-fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
+pub(crate) fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
     use kdelta::engine::store::LocalError;
-    use kdelta::host::identity::IdentityError;
     use kdelta::host::lock::LockError;
     use kdelta::host::replica::OpenError as Refused;
     if let Refused::Lock(LockError::Held { .. }) = &error {
         return OpenError::Held;
     }
     let mut message = error.to_string();
+    match &error {
+        Refused::Identity(IdentityError::Locked { .. }) => return OpenError::Locked(message),
+        Refused::Identity(IdentityError::WrongPassphrase { .. }) => {
+            let failure = Failure::new("unauthorised", Exit::Unauthorised, message);
+            return OpenError::Failed(failure.hint("Try again with the right one"));
+        }
+        _ => {}
+    }
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
         let cause_text = cause.to_string();
@@ -364,7 +396,7 @@ fn refused(error: kdelta::host::replica::OpenError) -> OpenError {
 }
 
 /// Tells whether the disk or the system lacked something for now, at the bottom of an error.
-fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn is_want(error: &(dyn std::error::Error + 'static)) -> bool {
     use kdelta::engine::log::{DiskError, DiskErrorKind};
     let mut cause = Some(error);
     while let Some(error) = cause {

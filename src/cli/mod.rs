@@ -16,6 +16,8 @@ mod diagnostics;
 mod failure;
 mod grammar;
 mod graph;
+mod https;
+mod id;
 mod inspect;
 mod local;
 mod node;
@@ -24,6 +26,7 @@ mod otlp;
 mod peer;
 mod query;
 mod remote;
+mod secret;
 mod settings;
 mod sim;
 mod socket;
@@ -115,10 +118,9 @@ fn start(
         Command::Serve(serve) => Some(serve),
         _ => None,
     };
-    let settings = Settings::find(&cli.globals, serve, env)?;
-    if !settings.url.value.is_empty()
-        && let Command::Serve(_) | Command::Restore(_) | Command::Backup(_) = cli.command
-    {
+    let mut settings = Settings::find(&cli.globals, serve, env)?;
+    settings.attended = console.stdin_terminal && console.stderr_terminal;
+    if !settings.url.value.is_empty() && is_of_this_machine(&cli.command) {
         return Err(Failure::usage("this command works on a store of this machine")
             .hint("Leave out --url and KDELTA_URL, or run it where that node runs"));
     }
@@ -149,6 +151,15 @@ fn start(
     // A thread may be stuck in a read of stdin; nobody waits for it.
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells whether a command acts on files that a node elsewhere does not have.
+fn is_of_this_machine(command: &Command) -> bool {
+    match command {
+        Command::Serve(_) | Command::Restore(_) | Command::Backup(_) => true,
+        Command::Id(action) => !matches!(action, args::Id::Show),
+        _ => false,
+    }
 }
 
 async fn interruptible(context: &mut Context<'_>, command: Command) -> Result<Exit, Failure> {
@@ -191,7 +202,7 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
         Command::Repair(args) => admin::repair(context, args).await,
         Command::Backup(args) => admin::backup(context, args).await,
         Command::Restore(args) => admin::restore(context, args).await,
-        Command::Id(args::Id::Show) => admin::id(context).await,
+        Command::Id(args) => id::id(context, args).await,
         Command::Config(args::Config::Show) => admin::config(context),
         Command::Sim(args) => sim::sim(context, args).await,
         Command::Demo => demo::run(context).await,

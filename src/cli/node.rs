@@ -30,23 +30,27 @@ pub(crate) async fn serve(context: &mut Context<'_>, args: Serve) -> Result<Exit
         mdns: context.settings.mdns.value == "on",
         http: http(&context.settings),
     };
-    let store = connect::store_options(&context.settings);
     let settings = context.settings.clone();
     let host = context.host;
     let mut signals = context.signals.clone();
     take_files();
-    let starting = connect::waiting(&settings, async || {
+    let starting = connect::waiting(&settings, async |store| {
         if connect::has_node(&settings).await {
             return Err(OpenError::Held);
         }
-        host.serve(store.clone(), options.clone()).await
+        host.serve(store, options.clone()).await
     });
     let node = tokio::select! {
         node = starting => node?,
         exit = interrupted(&mut signals) => return Err(Failure::quiet(exit)),
     };
     let Node { opened, replica, listen, http, failed } = node;
-    let at = Ready { replica, listen, http: http.as_ref().map(|door| door.address.to_string()) };
+    let at = Ready {
+        replica,
+        listen,
+        http: http.as_ref().map(|door| door.address.to_string()),
+        https: http.as_ref().map(|door| door.encrypted),
+    };
     let outcome = match Listening::start(&settings.data_dir.value, opened.router) {
         Ok(listening) => {
             let outcome = match ready(context, &at, &listening, options.open) {
@@ -87,6 +91,9 @@ fn http(settings: &Settings) -> Option<HttpOptions> {
         is_default: address.origin == Origin::Default,
         auth: settings.http_auth.value != "off",
         allowed: settings.http_allow.value.split(',').map(str::to_owned).collect(),
+        certificate: (!settings.http_cert.value.is_empty()).then(|| {
+            (settings.http_cert.value.clone().into(), settings.http_key.value.clone().into())
+        }),
     })
 }
 
@@ -95,6 +102,7 @@ struct Ready {
     replica: String,
     listen: Vec<String>,
     http: Option<String>,
+    https: Option<bool>,
 }
 
 /// Tells that the node can be used now.
@@ -104,12 +112,13 @@ fn ready(
     listening: &Listening,
     open: bool,
 ) -> Result<(), Failure> {
-    let Ready { replica, listen, http } = at;
+    let Ready { replica, listen, http, https } = at;
     if context.json {
         let ready = json!({
             "replica": replica,
             "listen": listen,
             "http": http,
+            "https": https,
             "socket": listening.file.path().display().to_string(),
             "open": open,
         });
@@ -117,7 +126,9 @@ fn ready(
     } else {
         let open = if open { ", open to every peer" } else { "" };
         let addresses = listen.join(" ");
-        let http = http.as_ref().map(|at| format!(", answers http://{at}")).unwrap_or_default();
+        let scheme = if *https == Some(true) { "https" } else { "http" };
+        let http = http.as_ref().map(|at| format!(", answers {scheme}://{at}"));
+        let http = http.unwrap_or_default();
         let line = format!("replica {replica} listens on {addresses}{http}{open}");
         context.console.line(&line)?;
     }

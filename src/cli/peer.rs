@@ -270,6 +270,7 @@ pub(crate) struct SpaceInfo {
     events: Option<u64>,
     state_hash: Option<String>,
     value_hash: Option<String>,
+    damaged: Option<String>,
 }
 
 /// The columns of [`space_row`].
@@ -320,14 +321,16 @@ pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit
             let space: SpaceInfo = answer.read()?;
             let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
             let hash = |hash: Option<String>| hash.unwrap_or_else(|| "incomplete".to_owned());
-            context.console.pairs(&[
+            let mut pairs = vec![
                 ("name".to_owned(), space.name),
                 ("id".to_owned(), space.id),
                 ("keys".to_owned(), count(space.keys)),
                 ("events".to_owned(), count(space.events)),
                 ("state".to_owned(), hash(space.state_hash)),
                 ("value".to_owned(), hash(space.value_hash)),
-            ])?;
+            ];
+            pairs.extend(space.damaged.map(|why| ("damaged".to_owned(), why)));
+            context.console.pairs(&pairs)?;
         }
         Space::Create { .. } | Space::Join { .. } => {
             #[derive(Deserialize)]

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::client::{Api, exchange};
 use super::failure::Failure;
+use super::https;
 use super::settings::Settings;
 
 /// The port of a node that answers HTTP.
@@ -25,6 +26,8 @@ const PORT: u16 = 7441;
 #[derive(Debug)]
 pub(crate) struct RemoteApi {
     authority: Authority,
+    /// What TLS needs to know, if the URL asks for it.
+    encrypted: Option<Settings>,
     token: Option<HeaderValue>,
 }
 
@@ -34,14 +37,15 @@ impl RemoteApi {
     /// # Errors
     /// A usage failure if the URL or the token make no sense.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
-        let authority = authority(&settings.url.value)?;
+        let (encrypted, authority) = authority(&settings.url.value)?;
         let own = settings.data_dir.value.join(token::FILE_NAME);
         let file = match settings.token_file.value.as_str() {
             "" if is_here(&authority) && own.exists() => Some(own.as_path()),
             "" => None,
             file => Some(Path::new(file)),
         };
-        Ok(Self { token: file.map(bearer).transpose()?, authority })
+        let encrypted = encrypted.then(|| settings.clone());
+        Ok(Self { token: file.map(bearer).transpose()?, authority, encrypted })
     }
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -55,10 +59,16 @@ impl RemoteApi {
         let host = host_of(authority);
         let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(PORT))).await;
         let stream = stream.map_err(|error| {
-            Failure::unavailable(format!("no node answers at http://{authority}: {error}"))
+            let scheme = if self.encrypted.is_some() { "https" } else { "http" };
+            Failure::unavailable(format!("no node answers at {scheme}://{authority}: {error}"))
                 .hint("Start one there: kdelta serve --http ADDR")
         })?;
-        exchange(stream, request).await
+        match &self.encrypted {
+            Some(settings) => {
+                exchange(https::connect(settings, authority, stream).await?, request).await
+            }
+            None => exchange(stream, request).await,
+        }
     }
 }
 
@@ -76,20 +86,23 @@ impl Api for RemoteApi {
     }
 }
 
-/// Returns host and port of a URL.
-fn authority(url: &str) -> Result<Authority, Failure> {
-    let wrong =
-        |why: &str| Failure::usage(format!("the URL {url:?} {why}")).hint("Write http://HOST:PORT");
+/// Returns whether a URL asks for TLS, and its host and port.
+fn authority(url: &str) -> Result<(bool, Authority), Failure> {
+    let wrong = |why: &str| {
+        Failure::usage(format!("the URL {url:?} {why}"))
+            .hint("Write http://HOST:PORT or https://HOST:PORT")
+    };
     let uri: Uri = url.parse().map_err(|_| wrong("cannot be read"))?;
+    let encrypted = uri.scheme_str() == Some("https");
     match (uri.scheme_str(), uri.path_and_query().map_or("/", |rest| rest.as_str())) {
-        (Some("http"), "" | "/") => {}
-        (Some("https"), _) => return Err(wrong("asks for TLS, which nodes do not speak yet")),
-        (Some("http"), _) => return Err(wrong("has more than host and port")),
-        _ => return Err(wrong("does not begin with http://")),
+        (Some("http" | "https"), "" | "/") => {}
+        (Some("http" | "https"), _) => return Err(wrong("has more than host and port")),
+        _ => return Err(wrong("does not begin with http:// or https://")),
     }
     let authority = uri.into_parts().authority;
     authority
         .filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+        .map(|authority| (encrypted, authority))
         .ok_or_else(|| wrong("names no host"))
 }
 
@@ -119,9 +132,12 @@ mod tests {
             ("http://nas.local:80/", "nas.local:80"),
             ("http://[::1]:7441", "[::1]:7441"),
         ] {
-            assert_eq!(authority(url).unwrap().as_str(), expected);
+            assert_eq!(authority(url).unwrap().1.as_str(), expected);
         }
-        for url in ["nas.local", "https://nas.local", "http://", "http://a/b", "http://a/?b", "/"] {
+        assert!(authority("https://nas.local").unwrap().0);
+        assert!(!authority("http://nas.local").unwrap().0);
+        for url in ["nas.local", "https://nas.local/x", "http://", "http://a/b", "http://a/?b", "/"]
+        {
             assert_eq!(authority(url).unwrap_err().exit, 2, "{url}");
         }
         assert_eq!(authority("http://me:secret@a").unwrap_err().exit, 2, "no secret in a URL");
@@ -129,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_own_token_is_for_this_machine() {
-        let here = |url: &str| is_here(&authority(url).unwrap());
+        let here = |url: &str| is_here(&authority(url).unwrap().1);
         assert!(here("http://localhost:1") && here("http://127.0.0.1") && here("http://[::1]:9"));
         assert!(!here("http://192.0.2.1") && !here("http://localhost.example"));
     }

@@ -66,12 +66,22 @@ pub(crate) struct Settings {
     pub(crate) http_auth: Setting<String>,
     /// Names and origins, separated by commas.
     pub(crate) http_allow: Setting<String>,
+    /// The certificate under which `serve` answers HTTPS; empty means plain HTTP.
+    pub(crate) http_cert: Setting<String>,
+    /// The secret key of that certificate.
+    pub(crate) http_key: Setting<String>,
     /// Where `serve` sends traces: `off`, `on` for where OpenTelemetry's variables say, or a URL.
     pub(crate) otlp: Setting<String>,
     /// The node to ask; empty means the one on the data directory.
     pub(crate) url: Setting<String>,
     /// A file with the token for that node; empty means that of the data directory.
     pub(crate) token_file: Setting<String>,
+    /// A file with who signed that node's certificate; empty means whom the system knows.
+    pub(crate) cacert: Setting<String>,
+    /// A file with the passphrase of the key; empty means to ask.
+    pub(crate) passphrase_file: Setting<String>,
+    /// Whether a person is there who can be asked.
+    pub(crate) attended: bool,
 }
 
 /// `kdelta.toml`: the same names as the flags.
@@ -89,9 +99,13 @@ struct File {
     http: Option<String>,
     http_auth: Option<String>,
     http_allow: Option<String>,
+    http_cert: Option<String>,
+    http_key: Option<String>,
     otlp: Option<String>,
     url: Option<String>,
     token_file: Option<String>,
+    cacert: Option<String>,
+    passphrase_file: Option<String>,
 }
 
 /// The name of the settings file in the data directory.
@@ -126,8 +140,11 @@ impl Settings {
         let http = serve.and_then(|serve| serve.http.as_deref());
         let auth = serve.and_then(|serve| serve.http_auth.as_deref());
         let allow = serve.and_then(|serve| serve.http_allow.as_deref());
+        let cert = serve.and_then(|serve| serve.http_cert.as_deref());
+        let key = serve.and_then(|serve| serve.http_key.as_deref());
         let otlp = serve.and_then(|serve| serve.otlp.as_deref());
         let token_file = globals.token_file.as_deref();
+        let passphrase = globals.passphrase_file.as_deref();
         let settings = Self {
             data_dir,
             space: choose("space", globals.space.as_deref(), file.space, "default")?,
@@ -141,9 +158,14 @@ impl Settings {
             http: choose("http", http, file.http, HTTP_DEFAULT)?,
             http_auth: choose("http-auth", auth, file.http_auth, "token")?,
             http_allow: choose("http-allow", allow, file.http_allow, "")?,
+            http_cert: choose("http-cert", cert, file.http_cert, "")?,
+            http_key: choose("http-key", key, file.http_key, "")?,
             otlp: choose("otlp", otlp, file.otlp, "off")?,
             url: choose("url", globals.url.as_deref(), file.url, "")?,
             token_file: choose("token-file", token_file, file.token_file, "")?,
+            cacert: choose("cacert", globals.cacert.as_deref(), file.cacert, "")?,
+            passphrase_file: choose("passphrase-file", passphrase, file.passphrase_file, "")?,
+            attended: false,
         };
         settings.check()?;
         Ok(settings)
@@ -159,6 +181,10 @@ impl Settings {
         if !matches!(self.http_auth.value.as_str(), "token" | "off") {
             return Err(Failure::usage(format!("{:?} is no way to ask", self.http_auth.value))
                 .hint("Write token or off"));
+        }
+        if self.http_cert.value.is_empty() != self.http_key.value.is_empty() {
+            return Err(Failure::usage("a certificate and its key are of use together only")
+                .hint("Give both: --http-cert FILE --http-key FILE"));
         }
         if !matches!(self.mdns.value.as_str(), "on" | "off") {
             return Err(Failure::usage(format!("{:?} is no setting of mdns", self.mdns.value))
@@ -197,9 +223,17 @@ impl Settings {
             ("http", json!(self.http.value), self.origin(&self.http.origin)),
             ("http-auth", json!(self.http_auth.value), self.origin(&self.http_auth.origin)),
             ("http-allow", json!(self.http_allow.value), self.origin(&self.http_allow.origin)),
+            ("http-cert", json!(self.http_cert.value), self.origin(&self.http_cert.origin)),
+            ("http-key", json!(self.http_key.value), self.origin(&self.http_key.origin)),
             ("otlp", json!(self.otlp.value), self.origin(&self.otlp.origin)),
             ("url", json!(self.url.value), self.origin(&self.url.origin)),
             ("token-file", json!(self.token_file.value), self.origin(&self.token_file.origin)),
+            ("cacert", json!(self.cacert.value), self.origin(&self.cacert.origin)),
+            (
+                "passphrase-file",
+                json!(self.passphrase_file.value),
+                self.origin(&self.passphrase_file.origin),
+            ),
         ]
     }
 

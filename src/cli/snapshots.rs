@@ -409,7 +409,6 @@ fn the_store_is_looked_after() {
     );
     let fake = Fake::default()
         .on("GET /v1/status", 200, &status)
-        .on("GET /v1/id", 200, &format!(r#"{{"replica":"{ADA}"}}"#))
         .on("GET /v1/stats", 200, r#"{"log":{"segments":2,"bytes":10},"keys":3}"#)
         .on(
             "POST /v1/repair",
@@ -417,8 +416,7 @@ fn the_store_is_looked_after() {
             r#"{"ok":false,"repaired":["a"],"rebuilt":[],"missing":["b"]}"#,
         );
     let dir = tempfile::tempdir().unwrap();
-    let mut seen =
-        session(&fake, &["stats", "id show", "verify", "verify --deep", "repair", "ticket"]);
+    let mut seen = session(&fake, &["stats", "verify", "verify --deep", "repair", "ticket"]);
     let at = tempfile::tempdir().unwrap();
     let outcome = fake.run(at.path(), "status");
     seen.push_str(&shown(&outcome));
@@ -437,10 +435,6 @@ fn the_store_is_looked_after() {
     log.segments  2
     log.bytes     10
     keys          3
-    exit 0
-    $ id show
-    > GET /v1/id
-    ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0ada0
     exit 0
     $ verify
     1 segment, 2 commits, 3 events, 4.00 KiB
@@ -483,5 +477,5 @@ fn the_settings_are_told_with_their_origin() {
     std::fs::write(dir.path().join("kdelta.toml"), "wait = \"1s\"\n").unwrap();
     let outcome = Fake::default().run(dir.path(), "config show --space s --json");
     let seen = outcome.stdout.replace(&dir.path().display().to_string(), "DIR");
-    insta::assert_snapshot!(seen, @r#"{"settings":[{"name":"data-dir","value":"DIR","origin":"environment KDELTA_DATA_DIR"},{"name":"space","value":"s","origin":"flag"},{"name":"memory","value":536870912,"origin":"default"},{"name":"wait-ms","value":1000,"origin":"file DIR/kdelta.toml"},{"name":"durability","value":"local","origin":"default"},{"name":"log","value":"warn","origin":"default"},{"name":"log-format","value":"text","origin":"default"},{"name":"listen","value":"[::]:7440","origin":"default"},{"name":"mdns","value":"on","origin":"default"},{"name":"http","value":"127.0.0.1:7441","origin":"default"},{"name":"http-auth","value":"token","origin":"default"},{"name":"http-allow","value":"","origin":"default"},{"name":"otlp","value":"off","origin":"default"},{"name":"url","value":"","origin":"default"},{"name":"token-file","value":"","origin":"default"}]}"#);
+    insta::assert_snapshot!(seen, @r#"{"settings":[{"name":"data-dir","value":"DIR","origin":"environment KDELTA_DATA_DIR"},{"name":"space","value":"s","origin":"flag"},{"name":"memory","value":536870912,"origin":"default"},{"name":"wait-ms","value":1000,"origin":"file DIR/kdelta.toml"},{"name":"durability","value":"local","origin":"default"},{"name":"log","value":"warn","origin":"default"},{"name":"log-format","value":"text","origin":"default"},{"name":"listen","value":"[::]:7440","origin":"default"},{"name":"mdns","value":"on","origin":"default"},{"name":"http","value":"127.0.0.1:7441","origin":"default"},{"name":"http-auth","value":"token","origin":"default"},{"name":"http-allow","value":"","origin":"default"},{"name":"http-cert","value":"","origin":"default"},{"name":"http-key","value":"","origin":"default"},{"name":"otlp","value":"off","origin":"default"},{"name":"url","value":"","origin":"default"},{"name":"token-file","value":"","origin":"default"},{"name":"cacert","value":"","origin":"default"},{"name":"passphrase-file","value":"","origin":"default"}]}"#);
 }

@@ -2,7 +2,7 @@
 //!
 //! A backup holds the names of the spaces, the replica's secret key, and the commits of every space
 //! as chunks, each with what vouches for it: restoring is syncing with a file, and checks as much.
-//! Keep it as safe as the store itself, for the key is in it.
+//! Keep it as safe as the store itself, for the key is in it: locked if it is locked in the store.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::clock;
-use super::identity::{Identity, IdentityError};
+use super::identity::{FILE_NAME, Identity, IdentityError, KeyFile, Passphrase};
 use super::lock::{Lock, LockError};
 use super::replica::{OpenError, OpenOptions, Replica};
 use crate::engine::base::{CodecError, Reader, Sha256Stream, SpaceId, Writer};
@@ -154,8 +154,15 @@ impl Replica {
         let spaces: Vec<LocalSpace> = self.read(|store| store.local().spaces.clone());
         let spaces: Vec<LocalSpace> = spaces.into_iter().filter(|space| !space.retired).collect();
         let mut head = Vec::new();
+        let key = KeyFile::read(&self.shared.dir.join(FILE_NAME))?;
         head.put(MAGIC);
-        head.put(self.shared.identity.seed());
+        if key.is_locked() {
+            head.put_u8(LOCKED);
+            head.put_bytes(key.bytes());
+        } else {
+            head.put_u8(PLAIN);
+            head.put(self.shared.identity.seed());
+        }
         head.put_len(spaces.len());
         for space in &spaces {
             head.put(&space.id.0);
@@ -192,26 +199,36 @@ impl Replica {
 /// Makes a store in `dir`, which holds none, out of a backup.
 ///
 /// The store goes on under a new key; with `same_identity` under the old one, in a new
-/// incarnation: use that only where the old store is gone for good.
+/// incarnation: use that only where the old store is gone for good. A passphrase opens an old key
+/// that is locked, which stays so.
 ///
 /// # Errors
 /// [`BackupError`].
-pub fn restore(dir: &Path, path: &Path, same_identity: bool) -> Result<BackupReport, BackupError> {
+pub fn restore(
+    dir: &Path,
+    path: &Path,
+    same_identity: bool,
+    passphrase: Option<&Passphrase>,
+) -> Result<BackupReport, BackupError> {
     let file_error = |source| BackupError::File { path: path.to_path_buf(), source };
-    let (mut input, (seed, spaces), _) = checked(dir, path)?;
+    let (mut input, (key, spaces), _) = checked(dir, path)?;
+    if same_identity {
+        key.open(passphrase)?;
+    }
     if !dir.exists() {
         super::make_private_dir(dir).map_err(file_error)?;
     }
     {
         let lock = Lock::acquire(dir, Duration::ZERO)?;
         if same_identity {
-            Identity::from_seed(seed).store(dir)?;
+            key.store(dir)?;
         } else {
-            Identity::load_or_create(dir, &lock)?;
+            Identity::load_or_create(dir, &lock, None)?;
         }
     }
-    let replica =
-        Replica::open_with(dir, &OpenOptions { wait: Duration::ZERO, ..Default::default() })?;
+    let passphrase = passphrase.cloned();
+    let options = OpenOptions { wait: Duration::ZERO, passphrase, ..Default::default() };
+    let replica = Replica::open_with(dir, &options)?;
     let outcome = fill(&replica, &mut input, &spaces);
     let closed = replica.clone().close().map_err(BackupError::from);
     let mut report = outcome.and_then(|report| closed.map(|()| report)).inspect_err(|_| {
@@ -219,7 +236,7 @@ pub fn restore(dir: &Path, path: &Path, same_identity: bool) -> Result<BackupRep
         for made in ["log", "index"] {
             let _ = std::fs::remove_dir_all(dir.join(made));
         }
-        let _ = std::fs::remove_file(dir.join(super::identity::FILE_NAME));
+        let _ = std::fs::remove_file(dir.join(FILE_NAME));
     })?;
     report.replica = replica.id().to_string();
     report.bytes = input.bytes;
@@ -245,12 +262,12 @@ fn checked(dir: &Path, path: &Path) -> Result<(Input, Head, u64), BackupError> {
     while input.frame()?.is_some() {}
     input.finish()?;
     let bytes = input.bytes;
-    if dir.join("log").exists() || dir.join(super::identity::FILE_NAME).exists() {
+    if dir.join("log").exists() || dir.join(FILE_NAME).exists() {
         return Err(BackupError::Occupied(dir.to_path_buf()));
     }
     let mut input = Input::open(path).map_err(file_error)?;
     let head = input.frame()?.ok_or(CodecError::Truncated)?;
-    Ok((input, read_head(&head)?, bytes))
+    Ok((input, read_head(&head, path)?, bytes))
 }
 
 fn fill(
@@ -277,12 +294,17 @@ fn fill(
     Ok(report)
 }
 
-fn read_head(head: &[u8]) -> Result<Head, CodecError> {
+fn read_head(head: &[u8], path: &Path) -> Result<Head, BackupError> {
+    let unknown = CodecError::Unknown("file: it is no backup of this version");
     let mut r = Reader::new(head);
     if r.take(MAGIC.len())? != MAGIC {
-        return Err(CodecError::Unknown("file: it is no backup of this version"));
+        return Err(unknown.into());
     }
-    let seed = r.array()?;
+    let key = match r.u8()? {
+        PLAIN => KeyFile::plain(&Identity::from_seed(r.array()?)),
+        LOCKED => KeyFile::parse(r.bytes(KEY_BYTES_MAX, "key")?, path)?,
+        _ => return Err(unknown.into()),
+    };
     let mut spaces = Vec::new();
     for _ in 0..r.count(limits::SPACES_MAX, 33, "spaces")? {
         let id = SpaceId(r.hash()?);
@@ -291,11 +313,11 @@ fn read_head(head: &[u8]) -> Result<Head, CodecError> {
         spaces.push((id, name.to_owned()));
     }
     r.finish()?;
-    Ok((seed, spaces))
+    Ok((key, spaces))
 }
 
-/// The seed of the replica's key, and the spaces with their names.
-type Head = ([u8; 32], Vec<(SpaceId, String)>);
+/// The replica's key, and the spaces with their names.
+type Head = (KeyFile, Vec<(SpaceId, String)>);
 
 /// Writes frames: a length of four bytes, then the bytes; at the end a SHA-256 over all.
 struct Output {
@@ -378,7 +400,13 @@ impl Input {
     }
 }
 
-const MAGIC: &[u8] = b"KDBACKUP\x01";
+const MAGIC: &[u8] = b"KDBACKUP";
+/// The version of a backup whose key is the seed.
+const PLAIN: u8 = 1;
+/// The version of a backup whose key is locked: it is there as its file.
+const LOCKED: u8 = 2;
+/// Longest key in a backup, in bytes.
+const KEY_BYTES_MAX: usize = 4096;
 /// The first byte of a frame with a proof of a fork; a chunk begins with its version, 1.
 const PROOF: u8 = 2;
 const DOMAIN: &str = "kdelta/backup/1";
@@ -403,7 +431,7 @@ mod tests {
         replica.write(Write { space, ops, ..Write::default() }, Durability::Local).unwrap();
         let file = home.path().join("backup");
         replica.backup(&file).unwrap();
-        restore(&home.path().join("to"), &file, false).unwrap();
+        restore(&home.path().join("to"), &file, false, None).unwrap();
         let restored = Replica::open(home.path().join("to")).unwrap();
         let hash = |replica: &Replica| replica.read(|store| store.value_hash(&space)).unwrap();
         assert_eq!(hash(&restored), hash(&replica));
@@ -417,7 +445,7 @@ mod tests {
         replica.put("large", &text).unwrap();
         let (file, to) = (home.path().join("backup"), home.path().join("to"));
         replica.backup(&file).unwrap();
-        restore(&to, &file, false).unwrap();
+        restore(&to, &file, false, None).unwrap();
         let restored = Replica::open(&to).unwrap();
         assert_eq!(restored.get("large").unwrap(), replica.get("large").unwrap());
     }
@@ -437,13 +465,13 @@ mod tests {
             for bytes in [cut, flipped] {
                 std::fs::write(&file, bytes).unwrap();
                 let to = home.path().join("to");
-                assert!(restore(&to, &file, false).is_err(), "byte {at}");
+                assert!(restore(&to, &file, false, None).is_err(), "byte {at}");
                 assert!(!to.join("log").exists() && !to.join("identity.key").exists(), "{at}");
             }
         }
         std::fs::write(&file, &whole).unwrap();
         let to = home.path().join("to");
-        restore(&to, &file, true).unwrap();
+        restore(&to, &file, true, None).unwrap();
         let restored = Replica::open(&to).unwrap();
         assert_eq!(restored.id(), replica.id());
         assert_eq!(restored.space("default", false).unwrap(), Some(space));

@@ -4,7 +4,9 @@
 //! patience with who stands still: neither with a request that does not come, nor with an answer
 //! that is not read, so that nobody holds on to a thread or a place for ever. The user's own socket
 //! has all the patience that a pager or a slow pipe wants. Who may ask what is not decided here:
-//! see [`Guard`].
+//! see [`Guard`]. Over TCP it speaks TLS where it is given a [`Certificate`].
+
+mod encrypted;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,12 +26,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_io_timeout::TimeoutStream;
 use tower_http::timeout::TimeoutBody;
+
+pub use encrypted::{Certificate, CertificateError, certificates};
 
 use super::api::{self, Guard};
 use super::locked;
@@ -75,8 +79,12 @@ impl Server {
     /// Serves `router` on a listener; `patience` is what a caller may take who stands still, none
     /// means for ever. To be called within a tokio runtime.
     pub fn start<L: Listener>(listener: L, router: Router, patience: Option<Duration>) -> Self {
+        Self::start_as(listener, router, Manner { patience, certificate: None })
+    }
+
+    fn start_as<L: Listener>(listener: L, router: Router, manner: Manner) -> Self {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(serve(listener, router, patience, stopped)) }
+        Self { stop, task: tokio::spawn(serve(listener, router, manner, stopped)) }
     }
 
     /// Takes no more connections and waits for the requests that are under way, at most `patience`.
@@ -94,29 +102,55 @@ impl Drop for Server {
     }
 }
 
+/// Where HTTP is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAddress {
+    /// `host:port`.
+    pub address: String,
+    /// Whether TLS is spoken there.
+    pub encrypted: bool,
+}
+
+/// How a server treats who connects.
+struct Manner {
+    patience: Option<Duration>,
+    certificate: Option<Certificate>,
+}
+
 /// The API of a replica on a TCP address.
 #[derive(Debug)]
 pub struct Door {
     /// Where it is.
     pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub encrypted: bool,
     replica: Replica,
     server: Server,
 }
 
 impl Door {
-    /// Serves the API of a replica to whom the guard lets pass. To be called within a tokio
-    /// runtime.
+    /// Serves the API of a replica to whom the guard lets pass, over TLS if there is a certificate.
+    /// To be called within a tokio runtime.
     ///
     /// # Errors
     /// Why the address cannot be listened on.
-    pub async fn open(replica: Replica, address: SocketAddr, guard: Guard) -> io::Result<Self> {
+    pub async fn open(
+        replica: Replica,
+        address: SocketAddr,
+        guard: Guard,
+        certificate: Option<Certificate>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        *locked(&replica.shared.http) = Some(address.to_string());
+        let encrypted = certificate.is_some();
+        *locked(&replica.shared.http) =
+            Some(HttpAddress { address: address.to_string(), encrypted });
         let router = api::guarded(replica.clone(), guard);
         // Changes that are watched leave at once.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        Ok(Self { address, replica, server: Server::start(listener, router, Some(PATIENCE)) })
+        let manner = Manner { patience: Some(PATIENCE), certificate };
+        let server = Server::start_as(listener, router, manner);
+        Ok(Self { address, encrypted, replica, server })
     }
 
     /// Takes no more connections and waits for the requests that are under way, at most `patience`.
@@ -134,9 +168,10 @@ pub fn host_of(authority: &Authority) -> &str {
 async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
-    patience: Option<Duration>,
+    manner: Manner,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let Manner { patience, certificate } = manner;
     let attend = move |request: Request<Body>| async move { attend(request, patience) };
     let routes = TowerToHyperService::new(router.layer(axum::middleware::map_request(attend)));
     let mut http = http1::Builder::new();
@@ -149,32 +184,30 @@ async fn serve<L: Listener>(
             _ = stopped.wait_for(|stop| *stop) => break,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            if certificate.is_some() {
+                continue;
+            }
             // It fits into the empty buffer of the connection, or is not said.
             let _ = tokio::time::timeout(Duration::from_millis(10), io.write_all(FULL)).await;
             continue;
         };
-        let mut io = TimeoutStream::new(io);
-        io.set_write_timeout(patience);
         let served = Served { stopped: stopped.clone(), _place: Arc::new(place) };
-        let mut stop = served.clone();
-        let routes = routes.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(served.clone());
-            routes.call(request)
-        });
-        let connection = http.serve_connection(TokioIo::new(Box::pin(io)), service);
-        let connection = connection.with_upgrades();
+        let (http, routes, certificate) = (http.clone(), routes.clone(), certificate.clone());
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.stopping() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let Some(certificate) = certificate else {
+                return converse(io, &http, routes, served, patience).await;
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
+            let mut stop = served.clone();
+            let greeting = certificate.accept(io);
+            let greeting = tokio::time::timeout(patience.unwrap_or(PATIENCE), greeting);
+            let greeted = tokio::select! {
+                greeted = greeting => greeted,
+                () = stop.stopping() => return,
+            };
+            match greeted {
+                Ok(Ok(io)) => converse(io, &http, routes, served, patience).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a connection came to no TLS"),
+                Err(_) => tracing::debug!("a connection did not come to TLS in time"),
             }
         });
     }
@@ -182,6 +215,37 @@ async fn serve<L: Listener>(
     // Whoever is served holds a place.
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     let _ = places.acquire_many(all).await;
+}
+
+/// Serves one connection to its end.
+async fn converse<S>(
+    io: S,
+    http: &http1::Builder,
+    routes: TowerToHyperService<Router>,
+    served: Served,
+    patience: Option<Duration>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut io = TimeoutStream::new(io);
+    io.set_write_timeout(patience);
+    let mut stop = served.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(served.clone());
+        routes.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(Box::pin(io)), service);
+    let mut connection = pin!(connection.with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.stopping() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// Lets go of a body that stands still, and lets a refusal be heard while its request is still

@@ -1,21 +1,27 @@
 //! The secret key of a replica, in the file `identity.key` of its data directory.
 //!
-//! Four lines of text, readable by the owner alone:
-//! `kdelta-identity 1`, `replica <64 hex digits: public key>`, `secret <64 hex digits: Ed25519
-//! seed>`, `check <64 hex digits: SHA-256 in domain "kdelta/identity/1" over the two lines before,
-//! with their line ends>`. Whoever has this file can write as the replica. It is never rewritten:
-//! a damaged one is refused, for a new key would be another replica.
+//! Whoever has this file can write as the replica, unless a passphrase locks it. It is readable by
+//! its owner alone. A damaged one is refused and stays, for a new key would be another replica.
+//! What is done to keys on demand is in [`rekey`](super::rekey).
+
+mod draw;
+mod file;
+mod passphrase;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
-use super::lock::{Lock, is_read_only};
-use crate::engine::base::{ReplicaId, hex, sha256, unhex};
+use super::lock::Lock;
+use crate::engine::base::ReplicaId;
+
+pub use draw::Drawing;
+pub use file::KeyFile;
+pub(super) use file::loose_mode;
+pub use passphrase::Passphrase;
 
 /// The name of the file in the data directory.
 pub const FILE_NAME: &str = "identity.key";
@@ -52,6 +58,21 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
     },
+    /// The key wants a passphrase, and none was given.
+    #[error("the key in {} is locked by a passphrase", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key does not open with this passphrase.
+    #[error("this is not the passphrase of the key in {}", path.display())]
+    WrongPassphrase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no memory for the function that makes a key of a passphrase.
+    #[error("there is not enough memory to lock the key")]
+    Memory,
     /// The place cannot be written, and there is no identity there yet.
     #[error("{} cannot be made: the place cannot be written", path.display())]
     ReadOnly {
@@ -93,27 +114,17 @@ impl Identity {
         Ok(Self::from_seed(*seed))
     }
 
-    /// Reads the identity of the data directory `dir`.
+    /// Reads the identity of the data directory `dir`; a passphrase opens one that is locked.
     ///
     /// # Errors
     /// See [`IdentityError`].
-    pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+    pub fn load(dir: &Path, passphrase: Option<&Passphrase>) -> Result<Self, IdentityError> {
         let path = dir.join(FILE_NAME);
-        let io_error = |source| IdentityError::Io { path: path.clone(), source };
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(IdentityError::Missing { path });
-            }
-            Err(error) => return Err(io_error(error)),
-        };
-        warn_if_others_may_read(&file, &path);
-        let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
-        (&mut file).take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(io_error)?;
-        parse(&text).map_err(|error| match error {
-            ParseError::Newer => IdentityError::Newer { path },
-            ParseError::Damaged(what) => IdentityError::Damaged { path, what },
-        })
+        let file = KeyFile::read(&path)?;
+        if loose_mode(&path).is_some() {
+            tracing::warn!(path = %path.display(), "others may read the secret key: chmod 600 it");
+        }
+        file.open(passphrase)
     }
 
     /// Reads the identity of `dir`, and makes and keeps a new one where there is none.
@@ -123,14 +134,18 @@ impl Identity {
     ///
     /// # Errors
     /// See [`IdentityError`].
-    pub fn load_or_create(dir: &Path, lock: &Lock) -> Result<Self, IdentityError> {
+    pub fn load_or_create(
+        dir: &Path,
+        lock: &Lock,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Self, IdentityError> {
         assert!(lock.is_exclusive(), "an identity is made under the lock of a writer");
-        match Self::load(dir) {
+        match Self::load(dir, passphrase) {
             Err(IdentityError::Missing { .. }) => {}
             found => return found,
         }
         let identity = Self::generate()?;
-        identity.store(dir)?;
+        KeyFile::plain(&identity).store(dir)?;
         Ok(identity)
     }
 
@@ -143,24 +158,6 @@ impl Identity {
     pub fn seed(&self) -> &[u8; 32] {
         &self.seed
     }
-
-    /// Writes the file beside its place and links it there, which fails if one is there by now.
-    pub(super) fn store(&self, dir: &Path) -> Result<(), IdentityError> {
-        let path = dir.join(FILE_NAME);
-        let beside = dir.join(format!("{FILE_NAME}.new"));
-        let kept = remove_if_there(&beside)
-            .and_then(|()| write_secret(&beside, render(self).as_bytes()))
-            .and_then(|()| fs::hard_link(&beside, &path).or_else(|_| rename(&beside, &path)))
-            .and_then(|()| remove_if_there(&beside))
-            .and_then(|()| File::open(dir)?.sync_all());
-        kept.map_err(|source| {
-            if is_read_only(&source) {
-                IdentityError::ReadOnly { path, source }
-            } else {
-                IdentityError::Io { path, source }
-            }
-        })
-    }
 }
 
 impl fmt::Debug for Identity {
@@ -169,96 +166,12 @@ impl fmt::Debug for Identity {
     }
 }
 
-enum ParseError {
-    Newer,
-    Damaged(&'static str),
-}
-
-fn parse(text: &[u8]) -> Result<Identity, ParseError> {
-    let damaged = ParseError::Damaged;
-    if text.len() > FILE_BYTES_MAX {
-        return Err(damaged("it is too long"));
-    }
-    let text = std::str::from_utf8(text).map_err(|_| damaged("it is not text"))?;
-    let (version, rest) = text.split_once('\n').ok_or(damaged("it ends too early"))?;
-    match version.strip_prefix("kdelta-identity ") {
-        Some("1") => {}
-        Some(other) if other.parse::<u32>().is_ok_and(|v| v > 1) => return Err(ParseError::Newer),
-        _ => return Err(damaged("the first line names no version")),
-    }
-    let at = rest.rfind("check ").ok_or(damaged("it ends too early"))?;
-    let (body, check) = rest.split_at(at);
-    if check.strip_prefix("check ") != Some(format!("{}\n", hex(&check_of(body))).as_str()) {
-        return Err(damaged("its check sum does not match"));
-    }
-    let mut lines = body.lines();
-    let mut field = |name| -> Result<Zeroizing<[u8; 32]>, ParseError> {
-        let digits = lines.next().and_then(|line| line.strip_prefix(name));
-        let bytes = digits.and_then(unhex).map(Zeroizing::new);
-        let bytes = bytes.and_then(|b| <[u8; 32]>::try_from(b.as_slice()).ok());
-        bytes.map(Zeroizing::new).ok_or(damaged("a key is not 64 hexadecimal digits"))
-    };
-    let replica = field("replica ")?;
-    let identity = Identity::from_seed(*field("secret ")?);
-    if identity.replica.as_bytes() != &*replica {
-        return Err(damaged("its two keys do not belong together"));
-    }
-    Ok(identity)
-}
-
-fn render(identity: &Identity) -> Zeroizing<String> {
-    let secret = Zeroizing::new(hex(identity.seed()));
-    let body = Zeroizing::new(format!("replica {}\nsecret {}\n", identity.replica, *secret));
-    Zeroizing::new(format!("kdelta-identity 1\n{}check {}\n", *body, hex(&check_of(&body))))
-}
-
-fn check_of(body: &str) -> [u8; 32] {
-    sha256("kdelta/identity/1", &[body.as_bytes()])
-}
-
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// For file systems without hard links; the lock keeps others from the same place.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    if to.try_exists()? {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    fs::rename(from, to)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn warn_if_others_may_read(file: &File, path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    if file.metadata().is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
-        tracing::warn!(path = %path.display(), "others may read the secret key: chmod 600 it");
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_others_may_read(_file: &File, _path: &Path) {}
-
-/// Longest identity file, in bytes; the first version has 238.
-const FILE_BYTES_MAX: usize = 4096;
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
     use std::time::Duration;
+
+    use super::*;
 
     const WAIT: Duration = Duration::from_secs(60);
 
@@ -268,13 +181,13 @@ mod tests {
         let ids: Vec<ReplicaId> = std::thread::scope(|scope| {
             let first = || {
                 let lock = Lock::acquire(dir.path(), WAIT).unwrap();
-                Identity::load_or_create(dir.path(), &lock).unwrap().replica()
+                Identity::load_or_create(dir.path(), &lock, None).unwrap().replica()
             };
             let all: Vec<_> = (0..10).map(|_| scope.spawn(first)).collect();
             all.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]));
-        assert_eq!(Identity::load(dir.path()).unwrap().replica(), ids[0]);
+        assert_eq!(Identity::load(dir.path(), None).unwrap().replica(), ids[0]);
         let names = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(names, 2, "the lock and the identity, nothing left over");
     }
@@ -284,30 +197,9 @@ mod tests {
     fn only_the_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        Identity::from_seed([3; 32]).store(dir.path()).unwrap();
+        KeyFile::plain(&Identity::from_seed([3; 32])).store(dir.path()).unwrap();
         let mode = fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn every_damaged_byte_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(FILE_NAME);
-        let good = render(&Identity::from_seed([3; 32]));
-        for at in 0..good.len() {
-            let mut bytes = good.as_bytes().to_vec();
-            bytes[at] ^= 1;
-            fs::write(&path, &bytes).unwrap();
-            let error = Identity::load(dir.path()).unwrap_err();
-            let refused =
-                matches!(error, IdentityError::Damaged { .. } | IdentityError::Newer { .. });
-            assert!(refused, "byte {at}: {error:?}");
-            fs::write(&path, &good.as_bytes()[..at]).unwrap();
-            let error = Identity::load(dir.path()).unwrap_err();
-            assert!(matches!(error, IdentityError::Damaged { .. }), "cut at {at}: {error:?}");
-        }
-        fs::write(&path, vec![b'a'; 1 << 20]).unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Damaged { .. })));
     }
 
     #[test]
@@ -315,7 +207,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE_NAME), b"").unwrap();
         let lock = Lock::acquire(dir.path(), WAIT).unwrap();
-        let found = Identity::load_or_create(dir.path(), &lock);
+        let found = Identity::load_or_create(dir.path(), &lock, None);
         assert!(matches!(found, Err(IdentityError::Damaged { .. })));
         assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"");
     }
@@ -324,12 +216,5 @@ mod tests {
     fn the_secret_is_not_shown() {
         let shown = format!("{:?}", Identity::from_seed([0xab; 32]));
         assert!(!shown.contains("abab") && !shown.contains("171"), "{shown}");
-    }
-
-    #[test]
-    fn a_newer_version_is_named_as_such() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE_NAME), "kdelta-identity 2\n").unwrap();
-        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Newer { .. })));
     }
 }

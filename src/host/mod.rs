@@ -17,6 +17,7 @@ pub mod peers;
 pub mod query;
 pub mod quic;
 mod reads;
+pub mod rekey;
 pub mod repair;
 pub mod replica;
 mod spans;

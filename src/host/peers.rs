@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::http::HttpAddress;
 use super::nearby::Nearby;
 use super::quic::BindError;
 use super::replica::{Disk, Recovered, Replica, Shared};
@@ -62,7 +63,7 @@ pub struct Status {
     /// Where it listens for peers.
     pub listen: Option<String>,
     /// Where it listens for HTTP.
-    pub http: Option<String>,
+    pub http: Option<HttpAddress>,
     /// The peers that it knows.
     pub peers: Vec<PeerStatus>,
     /// Bytes of all its files.

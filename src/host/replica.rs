@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use super::disk::FileDisk;
 use super::hot::Hot;
-use super::identity::{Identity, IdentityError};
+use super::http::HttpAddress;
+use super::identity::{Identity, IdentityError, Passphrase};
 use super::lock::{Lock, LockError};
 use super::metrics::Requests;
 use super::net::Net;
@@ -71,11 +72,13 @@ pub struct OpenOptions {
     pub memory_bytes: usize,
     /// How long to wait for another process that holds the store.
     pub wait: Duration,
+    /// What opens the key if it is locked.
+    pub passphrase: Option<Passphrase>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { memory_bytes: 512 << 20, wait: Duration::from_secs(30) }
+        Self { memory_bytes: 512 << 20, wait: Duration::from_secs(30), passphrase: None }
     }
 }
 
@@ -130,7 +133,7 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     pub(super) net: Mutex<Option<Net>>,
     /// Where the API is served over TCP.
-    pub(super) http: Mutex<Option<String>>,
+    pub(super) http: Mutex<Option<HttpAddress>>,
     requests: Requests,
     pub(super) recovered: Recovered,
     /// Held as long as the replica is open.
@@ -173,22 +176,35 @@ impl Replica {
         if !dir.exists() {
             super::make_private_dir(&dir).map_err(unusable)?;
         }
+        let passphrase = options.passphrase.as_ref();
         let (lock, identity) = match Lock::acquire(&dir, options.wait) {
             Ok(lock) => {
-                let identity = Identity::load_or_create(&dir, &lock)?;
+                let identity = Identity::load_or_create(&dir, &lock, passphrase)?;
                 (lock, identity)
             }
             Err(LockError::ReadOnly { .. }) => {
-                (Lock::acquire_shared(&dir, options.wait)?, Identity::load(&dir)?)
+                (Lock::acquire_shared(&dir, options.wait)?, Identity::load(&dir, passphrase)?)
             }
             Err(error) => return Err(error.into()),
         };
+        Self::open_locked(&dir, options.memory_bytes, lock, identity)
+    }
+
+    /// Opens the replica in `dir`, which is locked, under an identity.
+    pub(super) fn open_locked(
+        dir: &Path,
+        memory_bytes: usize,
+        lock: Lock,
+        identity: Identity,
+    ) -> Result<Self, OpenError> {
+        let dir = dir.to_path_buf();
+        let unusable = |source| OpenError::Directory { dir: dir.clone(), source };
         let place = std::fs::metadata(&dir).map_err(unusable)?.ino();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| OpenError::System(error.to_string()))?;
         let mut rng = Rng::new(seed);
         let disk = Arc::new(FileDisk::new(&dir));
-        let memory_bytes = options.memory_bytes.max(MEMORY_BYTES_MIN);
+        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
         let store_options =
             store::Options { memory_bytes, segment_bytes: SEGMENT_BYTES, place: Some(place) };
         let key = KeyPair::from_seed(*identity.seed());

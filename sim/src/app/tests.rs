@@ -72,7 +72,9 @@ fn an_app_in_a_calm_world_is_told_of_everything_once() {
     let scenario = line.scenario(1);
     assert_eq!((scenario.options.replicas, scenario.options.topology), (4, Topology::Line));
     let (outcome, trace) = line.trace(&scenario, Keep::All);
-    assert_eq!((outcome.broken, outcome.events), (None, trace.entries().len() as u64));
+    // The disks' operations are counted too, and have no entries.
+    assert_eq!(outcome.broken, None);
+    assert!(outcome.events > trace.entries().len() as u64);
 }
 
 #[test]

@@ -53,6 +53,22 @@ impl Facts {
 }
 
 impl World {
+    /// A seat was repaired, and not all were there to help: what it was told is durable and does
+    /// not hold is looked for in the end, as is what others were told.
+    pub(crate) fn miss(&mut self, at: usize) {
+        let space = self.space;
+        let told = self.facts.told.get(&at).cloned().unwrap_or_default();
+        let Some(store) = self.store(at) else { return };
+        let latest = store.latest(&space).unwrap_or_default();
+        let (held, missed): (Vec<Tip>, Vec<Tip>) =
+            told.into_iter().partition(|tip| holds(store, &space, tip));
+        if let Some(seat) = self.seats.get_mut(at).filter(|_| !missed.is_empty()) {
+            seat.told = latest.min(seat.told);
+        }
+        self.facts.told.insert(at, held);
+        self.facts.told.entry(usize::MAX).or_default().extend(missed);
+    }
+
     /// Looks at a replica after something happened to it: what it holds grows and contradicts
     /// nobody, and equal states show equal values.
     pub(crate) fn look(&mut self, at: usize) {

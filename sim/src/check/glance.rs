@@ -2,7 +2,9 @@
 //!
 //! The end of a run is too late to see that: a restart reads all anew. So a drawn share of the
 //! moments at which all that was written is durable is looked at, and the first such moment after a
-//! disk refused something. Nothing is compared while bytes of the disk are bad.
+//! disk refused something. Nothing is compared while bytes of the disk are bad, nor while a store
+//! says that it could not read some of them when it was opened: that stays so until it is repaired
+//! or opened again.
 
 use kdelta_engine::base::Key;
 use kdelta_engine::store::ReadError;
@@ -22,7 +24,7 @@ impl World {
         let whole = store.damage().is_none() && seat.disk.bad().is_empty();
         // What vouched for a log and rotted is asked for, a while after the repair.
         let vouched = !rotted || store.unvouched(&space).is_ok_and(|ends| ends.is_empty());
-        let whole = whole && vouched;
+        let whole = whole && vouched && !(rotted && store.loss(&space).is_some());
         if end != store.durable() || !whole {
             return;
         }

@@ -4,6 +4,7 @@ mod again;
 mod early;
 pub(crate) mod facts;
 mod glance;
+mod lost;
 mod rest;
 mod stamps;
 pub(crate) mod wire;
@@ -121,6 +122,9 @@ impl World {
     /// [`Broken`], the first that is found.
     pub fn end(&mut self) -> Result<(), Broken> {
         self.heal();
+        if self.options.annihilation {
+            return self.end_bereft();
+        }
         let mut rest = Rest::default();
         let healed_ms = self.wall_ms();
         let (mut ahead_ms, mut past_ms) = (0, 0);
@@ -180,6 +184,8 @@ impl World {
             let state = hash.map_or("nothing".to_owned(), |h| kdelta_engine::base::hex(&h[..4]));
             if let Some(damage) = store.damage() {
                 out.push_str(&format!("; seat {at}: {damage}"));
+            } else if let Some(segment) = store.loss(&space) {
+                out.push_str(&format!("; seat {at}: segment {segment} lost commits"));
             }
             if let Err(error) = store.value_hash(&space) {
                 out.push_str(&format!("; seat {at}: {error}"));

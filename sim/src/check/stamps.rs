@@ -83,7 +83,7 @@ impl World {
         let hidden = store.damage().is_some() || !seat.disk.bad().is_empty();
         if latest < seat.told && store.has_space(&space) && !hidden {
             let seen = format!("seat {at} goes on from {latest:?}, and promised {:?}", seat.told);
-            self.facts.broken = Some(Broken::new("stamps grow", seen));
+            self.facts.broken.get_or_insert(Broken::new("stamps grow", seen));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! wants to know how fast it went measures between the calls of [`Front::played`].
 
 mod lines;
+mod revision;
 mod words;
 
 use std::fmt::{self, Write as _};
@@ -267,6 +268,9 @@ impl Desk<'_> {
                 self.print(&lines::played(&scenario, &outcome)?)?;
             } else if let Some(broken) = &outcome.broken {
                 self.print(&format!("seed {seed}: {broken}\n"))?;
+                if sums.failed.len() <= PASTS {
+                    self.print(&past(&scenario))?;
+                }
             }
         }
         self.sum_up_all(&sums)?;
@@ -288,7 +292,11 @@ impl Desk<'_> {
         }
         match failed.len() {
             0 => said.push_str("all promises held\n"),
-            some => writeln!(said, "{some} failed; `sim shrink SEED` cuts one down")?,
+            some => {
+                let commit = revision::checked_out();
+                let commit = commit.map_or_else(String::new, |id| format!(" at commit {id}"));
+                writeln!(said, "{some} failed{commit}; `sim shrink SEED` cuts one down")?;
+            }
         }
         self.print(&said)
     }
@@ -440,6 +448,13 @@ impl Desk<'_> {
     }
 }
 
+/// Returns the last that led to the failure of a scenario, for a batch.
+fn past(scenario: &Scenario) -> String {
+    let (_, trace) = run_traced(scenario, Keep::All);
+    let entries = trace.entries();
+    text::explain(entries, entries.len().saturating_sub(1), EXPLAINED_IN_BATCH)
+}
+
 impl Sums {
     fn add(&mut self, seed: u64, outcome: &Outcome) {
         self.played += 1;
@@ -464,6 +479,9 @@ pub(crate) fn as_test(scenario: &str, again: &str) -> String {
 const SEEDS: Range<u64> = 0..100;
 /// How many entries of a failure's past are printed.
 const EXPLAINED: usize = 40;
+/// The same of a failure in a batch, and of how many of them.
+const EXPLAINED_IN_BATCH: usize = 16;
+const PASTS: usize = 5;
 /// Most runs to cut one scenario down.
 pub(crate) const RUNS_MAX: usize = 2_000;
 

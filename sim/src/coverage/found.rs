@@ -29,7 +29,7 @@ pub(super) const FOUND_BY: &[(&str, Play)] = &[
     ("lazy-not-told", Play::Spread),
     ("local-file-not-synced", Play::Seed(0)),
     ("moved-records-not-followed", Play::Seed(9)),
-    ("new-segment-not-listed", Play::Seed(494)),
+    ("new-segment-not-listed", Play::Seed(371)),
     ("newest-segment-not-verified", Play::Seed(1)),
     ("not-passed-on", Play::Seed(4)),
     ("out-of-order-dropped", Play::Seed(42)),

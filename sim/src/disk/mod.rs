@@ -47,7 +47,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kdelta_engine::base::Rng;
@@ -68,6 +68,8 @@ pub struct SimDisk {
     memory: MemoryDisk,
     /// Whether there is anything to look up: while not, the disk in memory is asked at once.
     busy: AtomicBool,
+    /// How many operations it was asked for.
+    asked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -107,6 +109,7 @@ impl SimDisk {
         Self {
             memory: self.memory.snapshot(),
             busy: AtomicBool::new(self.busy.load(Ordering::Relaxed)),
+            asked: AtomicU64::default(),
             state: Mutex::new(self.lock().clone()),
         }
     }
@@ -184,6 +187,11 @@ impl SimDisk {
     /// Works with the ledger.
     pub fn ledger<R>(&self, work: impl FnOnce(&mut Ledger) -> R) -> R {
         work(&mut self.lock().ledger)
+    }
+
+    /// Returns how many operations it was asked for since it was made, reads included.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Returns the counts by row.

@@ -1,6 +1,7 @@
 //! The operations of the disk: asked of the disk in memory, unless a fault has a say.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use kdelta_engine::log::{Disk, DiskError, DiskErrorKind, FileId, FileKind, MemoryDisk};
 
@@ -334,13 +335,14 @@ impl State {
 
 /// Asks the disk in memory alone while there is no fault.
 macro_rules! ask {
-    ($disk:ident, $op:ident, ($($plain:expr),*), ($($given:expr),*)) => {
+    ($disk:ident, $op:ident, ($($plain:expr),*), ($($given:expr),*)) => {{
+        $disk.asked.fetch_add(1, Ordering::Relaxed);
         if $disk.is_quiet() {
             $disk.memory.$op($($plain),*)
         } else {
             $disk.with(|state, memory| state.$op(memory, $($given),*))
         }
-    };
+    }};
 }
 
 impl Disk for SimDisk {

@@ -49,6 +49,20 @@ pub(crate) fn generation(kind: FileKind, file: &[u8]) -> Option<u64> {
     }
 }
 
+/// Returns up to where a list of segments, or a clean mark, says that a segment file was durable.
+pub(crate) fn durable_by(kind: FileKind, file: &[u8], segment: u64) -> Option<u64> {
+    let is_it = |[_, number, ..]: &Name| *number == segment;
+    let end = match kind {
+        FileKind::Manifest => {
+            let list = Manifest::read(file).ok()?;
+            list.entries.into_iter().find(|entry| is_it(&entry.name))?.end
+        }
+        FileKind::Mark => Mark::read(file).ok().filter(|mark| is_it(&mark.name))?.end,
+        _ => return None,
+    };
+    Some(end as u64)
+}
+
 impl Manifest {
     pub(super) fn read(file: &[u8]) -> Result<Self, Wrong> {
         let (mut bytes, store) = hashed(file, b"KDMAN\0\r\n")?;

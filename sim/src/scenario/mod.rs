@@ -6,6 +6,7 @@
 //! ([`Scenario::parse`]).
 
 mod rare;
+mod shapes;
 mod swarm;
 mod text;
 
@@ -51,6 +52,9 @@ pub struct Options {
     pub topology: Topology,
     /// Whether replicas know where they are, and tell their peers: those get to know one another.
     pub told: bool,
+    /// Whether bad media spare no last good copy: it is not asked then that all is made whole, only
+    /// that what is lost is told of.
+    pub annihilation: bool,
     /// At how many bytes a segment is sealed.
     pub segment_bytes: u32,
     /// Memory of a store, in bytes.

@@ -7,7 +7,7 @@
 
 use kdelta_engine::log::{CrashMode, FileId, FileKind};
 
-use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, Topology, WorkOp};
+use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, Topology, WorkOp, shapes};
 use crate::byzantine::Attack;
 use crate::disk::{Fault, Row, Times};
 use crate::draw::{Draws, Source, Stream};
@@ -15,7 +15,7 @@ use crate::draw::{Draws, Source, Stream};
 /// A rare class, and in one of how many scenarios it is.
 type Class = (u64, fn(&mut Scenario, &mut Source));
 
-const CLASSES: [Class; 17] = [
+const CLASSES: [Class; 18] = [
     (3, ties),
     (8, many_elements),
     (2, syncs),
@@ -33,15 +33,28 @@ const CLASSES: [Class; 17] = [
     (4, glitches),
     (12, early_repairs),
     (6, told),
+    (16, annihilation),
+];
+
+/// The same, for classes that make trouble longer.
+const SHAPES: [Class; 7] = [
+    (8, shapes::swizzle),
+    (12, shapes::bridge),
+    (12, shapes::ring_or_star),
+    (12, shapes::commuter),
+    (12, shapes::ferry),
+    (12, shapes::slow_reader),
+    (50, shapes::weeks),
 ];
 
 impl Scenario {
     /// Adds the rare classes that the seed draws.
     pub(super) fn add_rare(&mut self) {
         let draws = Draws::new(self.seed);
-        for (number, (of, add)) in (0..).zip(CLASSES) {
+        let shapes = if self.options.link.mangle_ppm > 0 { &[][..] } else { &SHAPES };
+        for (number, (of, add)) in (0..).zip(CLASSES.iter().chain(shapes)) {
             let mut source = draws.of(Stream::Rare, number);
-            if source.below(of) == 0 {
+            if source.below(*of) == 0 {
                 add(self, &mut source);
             }
         }
@@ -68,15 +81,15 @@ impl Scenario {
         self.steps.iter().any(forks)
     }
 
-    fn put(&mut self, at_ms: u64, action: Action) {
+    pub(super) fn put(&mut self, at_ms: u64, action: Action) {
         self.steps.push(Step { at_ms, action });
     }
 
-    fn write(&mut self, at_ms: u64, seat: usize, op: WorkOp) {
+    pub(super) fn write(&mut self, at_ms: u64, seat: usize, op: WorkOp) {
         self.put(at_ms, Action::Write { seat, ops: vec![op] });
     }
 
-    fn moment(&self, source: &mut Source) -> u64 {
+    pub(super) fn moment(&self, source: &mut Source) -> u64 {
         source.below(self.options.trouble_ms)
     }
 }
@@ -91,11 +104,11 @@ fn bytes_of(step: &Step) -> usize {
 /// What a commit takes besides large values while it waits, in bytes.
 const ROOM_BYTES: usize = 16 << 10;
 
-fn seat(options: &Options, source: &mut Source) -> usize {
+pub(super) fn seat(options: &Options, source: &mut Source) -> usize {
     source.index(options.replicas)
 }
 
-fn small(source: &mut Source, bound: u64) -> u32 {
+pub(super) fn small(source: &mut Source, bound: u64) -> u32 {
     u32::try_from(source.below(bound)).unwrap_or(0)
 }
 
@@ -337,6 +350,30 @@ fn early_repairs(scenario: &mut Scenario, source: &mut Source) {
 /// Replicas tell their peers where they are, and those tell others.
 fn told(scenario: &mut Scenario, _: &mut Source) {
     scenario.options.told = true;
+}
+
+/// Media go bad wherever they like, also the last good copy of something: it is enough that nobody
+/// is told lies. Nobody comes in by a ticket, for what was used up may be forgotten.
+fn annihilation(scenario: &mut Scenario, source: &mut Source) {
+    if !scenario.options.strangers.is_empty() {
+        return;
+    }
+    scenario.options.annihilation = true;
+    let rows = [Row::D8, Row::D9, Row::D9, Row::D10, Row::D12];
+    for _ in 0..4 + source.below(24) {
+        let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+        let row = rows.get(source.index(rows.len())).copied().unwrap_or(Row::D9);
+        if source.below(2) == 0 {
+            let fault = DiskFault::Drawn(row, source.below(1 << 32));
+            scenario.put(at_ms, Action::Disk { seat, fault });
+            scenario.put(at_ms + 1 + source.skewed(500), Action::Stop { seat, away_ms: 100 });
+        } else {
+            // What was just acknowledged, and nobody else has yet.
+            let fault = DiskFault::Lost(source.below(1 << 32), source.skewed(3_000));
+            scenario.write(at_ms, seat, WorkOp::Put(small(source, 9), small(source, 99)));
+            scenario.put(at_ms + 5 + source.skewed(60), Action::Disk { seat, fault });
+        }
+    }
 }
 
 /// Some come in by tickets, and some have none that is good. Disks are not set back or copied here,

@@ -47,6 +47,7 @@ impl Default for Options {
             strangers: Vec::new(),
             topology: Topology::Mesh,
             told: false,
+            annihilation: false,
             segment_bytes: 64 << 10,
             memory_bytes: 4 << 20,
             places: true,
@@ -67,7 +68,7 @@ impl Default for Options {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { replicas, absent, topology, segment_bytes, memory_bytes, .. } = &self.options;
-        let Options { places, sync_us, link, trouble_ms, strangers, told, .. } = &self.options;
+        let Options { places, sync_us, link, trouble_ms, strangers, .. } = &self.options;
         writeln!(f, "{MAGIC}\nseed {}\nreplicas {replicas}", self.seed)?;
         for seat in absent {
             writeln!(f, "absent {seat}")?;
@@ -76,8 +77,11 @@ impl fmt::Display for Scenario {
             writeln!(f, "stranger {seat}")?;
         }
         writeln!(f, "topology {}", topology.name())?;
-        if *told {
-            writeln!(f, "told 1")?;
+        for (name, on) in [("told", self.options.told), ("annihilation", self.options.annihilation)]
+        {
+            if on {
+                writeln!(f, "{name} 1")?;
+            }
         }
         writeln!(f, "segment-bytes {segment_bytes}\nmemory-bytes {memory_bytes}")?;
         writeln!(f, "places {}", u8::from(*places))?;
@@ -143,6 +147,10 @@ impl Scenario {
             }
             "told" => {
                 self.options.told = words.number::<u8>()? != 0;
+                return words.end();
+            }
+            "annihilation" => {
+                self.options.annihilation = words.number::<u8>()? != 0;
                 return words.end();
             }
             "segment-bytes" => Slot::Short(&mut self.options.segment_bytes),

@@ -155,6 +155,7 @@ impl World {
         self.excuse(at);
         self.fall(at, CrashMode::LoseAll, 1_000);
         if let Some(seat) = self.seats.get_mut(at) {
+            self.disk_ops += seat.disk.asked();
             seat.disk = disk;
             seat.glitches.clear();
             seat.unread = false;
@@ -260,10 +261,16 @@ impl World {
         }
     }
 
-    /// Stops a replica whose disk loses files meanwhile.
+    /// Stops a replica whose disk loses files meanwhile. Where nothing is spared its power may fail
+    /// instead: that a whole file is gone must be noticed then, too, and of the end of one cannot.
     fn lose_files(&mut self, at: usize, number: u64, away_ms: u64) {
         let Some((fault, with_its_list)) = self.draw_loss(at, number) else { return };
-        self.stop(at, away_ms);
+        let gone = matches!(fault, Fault::Gone { .. }) && !with_its_list;
+        if self.options.annihilation && gone && number.is_multiple_of(2) {
+            self.fall(at, CrashMode::KeepAll, away_ms);
+        } else {
+            self.stop(at, away_ms);
+        }
         self.inject(at, fault);
         let disk = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)).filter(|_| with_its_list);
         if let Some(file) = disk.and_then(|disk| newest_list(&disk)) {

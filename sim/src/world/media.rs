@@ -20,7 +20,7 @@ use super::{Event, NS_PER_MS, World};
 use crate::check::Broken;
 use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
-use crate::oracle::{Outline, outline};
+use crate::oracle::{Outline, durable_by, outline};
 use crate::trace::What;
 
 /// How far a seat is with being made whole.
@@ -37,6 +37,8 @@ pub(crate) enum Repair {
         jobs: BTreeSet<JobId>,
         /// Whether one that was had everything.
         in_sync: bool,
+        /// Whether one did not end in sync: who was not reached may have what is lost.
+        short: bool,
     },
 }
 
@@ -46,7 +48,7 @@ impl World {
         let mut rng = self.draws.of(Stream::Fault, 1 << 63 | number).rng();
         let disk = Arc::clone(&self.seats.get(at)?.disk);
         let medium = matches!(row, Row::D8 | Row::D9 | Row::D10 | Row::D11 | Row::D12);
-        if medium && is_sick(&disk) {
+        if medium && self.is_spared(&disk) {
             return None;
         }
         let mut spare = |file: FileId, range| {
@@ -64,7 +66,7 @@ impl World {
         let mut source = self.draws.of(Stream::Fault, 1 << 62 | number);
         let disk = &self.seats.get(at)?.disk;
         let segments = disk.memory().files(FileKind::Segment).ok()?;
-        if is_sick(disk) || segments.is_empty() {
+        if self.is_spared(disk) || segments.is_empty() {
             return None;
         }
         // The newest as often as all others, for it is read most when a store is opened.
@@ -88,7 +90,7 @@ impl World {
         let mut rng = self.draws.of(Stream::Fault, 3 << 61 | number).rng();
         let disk = Arc::clone(&self.seats.get(at)?.disk);
         let newest = disk.memory().files(FileKind::Segment).ok()?.into_iter().max()?;
-        if is_sick(&disk) {
+        if self.is_spared(&disk) {
             return None;
         }
         let mut spare = |file: FileId, range| file == newest && self.may_go_bad(at, file, range);
@@ -105,11 +107,14 @@ impl World {
         let newest = *segments.last()?;
         let any = *segments.get(source.index(segments.len()))?;
         let file = if source.below(3) == 0 { newest } else { any };
+        if seat.disk.bad().iter().any(|(bad, _)| *bad == file) {
+            return None;
+        }
         let content = memory.content(file)?;
         let Outline { place, sealed, .. } = outline(&content)?;
         // A replica whose disk refuses does not end in order, and its newest segment unmarked.
         let ends_well = sealed || !seat.disk_faults;
-        if is_sick(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
+        if self.is_spared(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
             return None;
         }
         let used = content.iter().rposition(|byte| *byte != 0)? as u64;
@@ -119,13 +124,22 @@ impl World {
         Some((Fault::Gone { file }, file == newest && source.below(2) == 0))
     }
 
+    /// Tells whether a disk has enough bad places already.
+    fn is_spared(&self, disk: &SimDisk) -> bool {
+        !self.options.annihilation && is_sick(disk)
+    }
+
     /// Tells whether these bytes may go bad: no last copy is lost by it.
     fn may_go_bad(&self, at: usize, file: FileId, range: Range<u64>) -> bool {
         let Some(seat) = self.seats.get(at) else { return false };
+        let is_bad = |file: FileId| seat.disk.bad().iter().any(|(bad, _)| *bad == file);
+        if is_bad(file) {
+            return false;
+        }
         if file.kind == FileKind::Local {
             // The other generation is whole, and knows the space.
             let other = FileId::new(FileKind::Local, 1 - file.number.min(1));
-            return seat.disk.memory().size(other).is_some() && seat.life > 1;
+            return !is_bad(other) && seat.disk.memory().size(other).is_some() && seat.life > 1;
         }
         // What is written later and lost then is another matter.
         if file.kind != FileKind::Segment || range.end == u64::MAX {
@@ -143,8 +157,12 @@ impl World {
         self.is_held_elsewhere(at, place)
     }
 
-    /// Tells whether good disks of others hold all commits that a segment has, durably.
+    /// Tells whether good disks of others hold all commits that a segment has, durably, or nobody
+    /// asks for that.
     fn is_held_elsewhere(&self, at: usize, place: u64) -> bool {
+        if self.options.annihilation {
+            return true;
+        }
         let Some(node) = self.seats.get(at).and_then(|seat| seat.node.as_ref()) else {
             return false;
         };
@@ -185,6 +203,9 @@ impl World {
 
     /// Tells whether the disk of another seat has bad bytes: then no disk is lost.
     pub(super) fn others_are_sick(&self, at: usize) -> bool {
+        if self.options.annihilation {
+            return false;
+        }
         let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != at);
         others.any(|(_, seat)| {
             let damaged = seat.node.as_ref().is_some_and(|n| n.store_ref().damage().is_some());
@@ -224,6 +245,32 @@ impl World {
             }
             self.facts.may_fork(self.seats.get(at).map(|seat| seat.replica()));
             self.excuse(at);
+        }
+    }
+
+    /// Stands after a power cut: rot above all that is left to say what was durable is not told
+    /// from a torn end, and is taken away. A mark of an idle log is not synced, and may be gone.
+    pub(super) fn spare_torn(&mut self, at: usize) {
+        let Some(disk) = self.seats.get(at).map(|seat| Arc::clone(&seat.disk)) else { return };
+        let rotted = disk.ledger(|ledger| {
+            let rotted = ledger.hits().iter().filter(|hit| {
+                let fault = ledger.entries().get(hit.fault.0).map(|entry| &entry.fault);
+                let landed = |fault: &Fault| match fault {
+                    Fault::Misdirect { to, offset, .. } => {
+                        (*to, *offset) == (hit.file, hit.range.start)
+                    }
+                    Fault::Cut { .. } | Fault::Gone { .. } => false,
+                    fault => fault.rows().contains(&Row::D9),
+                };
+                let is_bad = matches!(hit.end, End::Latent | End::Open) && hit.range.end < u64::MAX;
+                is_bad && hit.file.kind == FileKind::Segment && fault.is_some_and(landed)
+            });
+            rotted.map(|hit| (hit.fault, hit.file, hit.range.end)).collect::<Vec<_>>()
+        });
+        for (fault, file, end) in rotted {
+            if end > known_durable(&disk, file) {
+                disk.clear(fault);
+            }
         }
     }
 
@@ -322,9 +369,9 @@ impl World {
                 self.check_degraded(at);
                 self.begin_repair(at)
             }
-            Repair::Asked { jobs, in_sync } if jobs.is_empty() => {
-                let in_sync = *in_sync;
-                self.finish_repair(at, in_sync)
+            Repair::Asked { jobs, in_sync, short } if jobs.is_empty() => {
+                let (in_sync, short) = (*in_sync, *short);
+                self.finish_repair(at, in_sync, short)
             }
             Repair::Asked { .. } => return,
         };
@@ -351,6 +398,7 @@ impl World {
             return Ok("is whole".to_owned());
         }
         report(&seat.disk, &found.problems);
+        seat.owned_up |= !found.problems.is_empty();
         node.store().begin_repair().map_err(|error| error.to_string())?;
         let damage = node.store_ref().damage();
         if let Some(damage) = damage.filter(|_| found.problems.is_empty()) {
@@ -369,7 +417,7 @@ impl World {
         }
         let what: Vec<String> =
             found.problems.iter().map(|p| format!("{} {} {}", p.file, p.offset, p.kind)).collect();
-        seat.repair = Repair::Asked { jobs, in_sync: !damaged };
+        seat.repair = Repair::Asked { jobs, in_sync: !damaged, short: false };
         Ok(format!("is damaged: {}", what.join(", ")))
     }
 
@@ -383,11 +431,12 @@ impl World {
     /// A request to a peer was answered.
     pub(super) fn job_done(&mut self, at: usize, job: JobId, report: &Report) {
         let Some(seat) = self.seats.get_mut(at) else { return };
-        let Repair::Asked { jobs, in_sync } = &mut seat.repair else { return };
+        let Repair::Asked { jobs, in_sync, short } = &mut seat.repair else { return };
         if !jobs.remove(&job) {
             return;
         }
         *in_sync |= report.in_sync;
+        *short |= !report.in_sync;
         if jobs.is_empty() {
             self.queue.put(self.now_ns + NS_PER_MS, Event::Verify { seat: at });
         }
@@ -396,7 +445,7 @@ impl World {
         }
     }
 
-    fn finish_repair(&mut self, at: usize, in_sync: bool) -> Result<String, String> {
+    fn finish_repair(&mut self, at: usize, in_sync: bool, short: bool) -> Result<String, String> {
         self.finish_sync(at);
         let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
         seat.repair = Repair::Due;
@@ -407,6 +456,9 @@ impl World {
         }
         let done = node.store().finish_repair().map_err(|error| error.to_string())?;
         if done.missing.is_empty() {
+            if short {
+                self.miss(at);
+            }
             Ok(format!("is repaired: {}", done.repaired.join(", ")))
         } else {
             seat.tries += 1;
@@ -417,6 +469,18 @@ impl World {
             Err(format!("missing {}", done.missing.join(", ")))
         }
     }
+}
+
+/// Returns up to where the files of a disk say that a segment was durable.
+fn known_durable(disk: &SimDisk, file: FileId) -> u64 {
+    let memory = disk.memory();
+    let own = memory.content(file).and_then(|content| outline(&content));
+    let own = own.map_or(0, |own| if own.sealed { u64::MAX } else { own.mark });
+    let lists = memory.all_files().into_iter().filter_map(|list| {
+        let content = memory.content(list)?;
+        durable_by(list.kind, &content, file.number)
+    });
+    lists.max().unwrap_or(0).max(own)
 }
 
 /// Returns how many faults of a disk make bytes bad, or put others in their place.

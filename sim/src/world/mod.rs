@@ -59,6 +59,8 @@ pub struct World {
     trace: Trace,
     /// Numbers for messages, syncs and backups, so that their two ends can be told to belong.
     numbers: u64,
+    /// What disks were asked for that are gone.
+    disk_ops: u64,
     /// Whether everything is mended and nothing goes wrong any more.
     healed: bool,
     /// Whether links break QUIC's promises before all is mended: honest peers may blame each other.
@@ -168,6 +170,7 @@ impl World {
             facts: Facts::default(),
             trace: Trace::new(keep),
             numbers: 0,
+            disk_ops: 0,
             healed: false,
             heard: None,
             followed: None,
@@ -212,6 +215,11 @@ impl World {
     /// Returns how long the world has lived, in milliseconds.
     pub fn elapsed_ms(&self) -> u64 {
         self.now_ns / NS_PER_MS
+    }
+
+    /// Returns how many operations the disks were asked for, reads included.
+    pub fn disk_ops(&self) -> u64 {
+        self.disk_ops + self.seats.iter().map(|seat| seat.disk.asked()).sum::<u64>()
     }
 
     /// Returns what a right clock on the wall shows, in milliseconds since 1970.

@@ -76,6 +76,8 @@ pub(crate) struct Seat {
     pub(crate) repair: Repair,
     /// How many faults had made bytes of its disk bad when it was verified last, and was whole.
     pub(crate) verified: Option<usize>,
+    /// Whether it ever said that something is damaged, when it was verified.
+    pub(crate) owned_up: bool,
     /// What cannot be read until the store was opened.
     pub(super) glitches: Vec<FaultId>,
     /// Whether something could not be read when it was started that can be by now.
@@ -132,6 +134,7 @@ impl Seat {
             falls: 0,
             repair: Repair::default(),
             verified: None,
+            owned_up: false,
             glitches: Vec::new(),
             unread: false,
             lied: false,
@@ -364,6 +367,7 @@ impl World {
         seat.falls += 1;
         let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
         seat.disk.crash(mode, &mut draws.rng());
+        self.spare_torn(at);
         self.note(Some(at), What::Crashed { mode: mode_name(mode).into() });
         // A killed process says goodbye by its system, a dead machine by its silence.
         let notice_ms = if mode == CrashMode::KeepAll { 1 } else { super::links::IDLE_MS };
@@ -406,6 +410,7 @@ impl World {
                 let mut draws = self.draws.of(Stream::Crash, (at as u64) << 32 | seat.falls);
                 seat.disk.crash(CrashMode::LoseAll, &mut draws.rng());
             }
+            self.spare_torn(at);
         }
         self.come_back(at, away_ms);
     }

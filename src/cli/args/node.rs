@@ -1,6 +1,6 @@
 //! What is said to and of nodes: serve, peers, tickets, syncs and spaces.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -28,6 +28,12 @@ pub(crate) struct Serve {
     /// Further names of this host, and origins of pages that may ask [env: KDELTA_HTTP_ALLOW]
     #[arg(long, value_name = "NAME|ORIGIN,…")]
     pub(crate) http_allow: Option<String>,
+    /// Answers HTTPS under this certificate, in PEM [env: KDELTA_HTTP_CERT]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) http_cert: Option<String>,
+    /// The secret key of that certificate, in PEM [env: KDELTA_HTTP_KEY]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) http_key: Option<String>,
     /// Sends traces to an OpenTelemetry collector; needs a build for it [env: KDELTA_OTLP]
     #[arg(long, value_name = "URL|on|off")]
     pub(crate) otlp: Option<String>,

@@ -14,7 +14,7 @@ use super::ops::Members;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Query};
 use super::{Answer, json};
-use crate::engine::base::{ReplicaId, SpaceId, hex};
+use crate::engine::base::{ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
 use crate::engine::store::{ReadError, ValueHasher};
@@ -30,7 +30,7 @@ const TICKET_PREFIX: &str = "kd1";
 /// `GET /v1/id`
 pub(super) async fn id(State(api): State<Api>) -> Answer {
     let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;
-    json(&value!({"replica": replica.to_string()}))
+    json(&value!({"replica": replica.to_string(), "work": work(&replica)}))
 }
 
 /// A space as this replica holds it.
@@ -47,7 +47,7 @@ struct SpaceShape {
     closed: Vec<Value>,
     state_hash: Option<String>,
     value_hash: Option<String>,
-    /// Why keys and hashes cannot be told.
+    /// Why keys and hashes, or the state hash alone, cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<String>,
 }
@@ -74,7 +74,11 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
         Ok((keys, state.map(|state| hex(&state)), hex(&values.finish())))
     };
     let (keys, state_hash, value_hash, damaged) = match counted() {
-        Ok((keys, state, values)) => (Some(keys), state, Some(values), None),
+        Ok((keys, state, values)) => {
+            let loss = backend.read(|store| Ok(store.loss(&id)))?;
+            let loss = loss.filter(|_| state.is_none()).map(lossy);
+            (Some(keys), state, Some(values), loss)
+        }
         Err(problem) if problem.kind() == Kind::Damaged => {
             (None, None, None, Some(problem.detail().to_owned()))
         }
@@ -94,6 +98,14 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
         value_hash,
         damaged,
     })
+}
+
+/// Says why a space has no state hash though all that it shows can be told.
+fn lossy(segment: u64) -> String {
+    format!(
+        "log segment {segment} lost commits, or could not be read whole when the store was \
+         opened: `kdelta verify` says whether it is damaged, `kdelta repair` ends it"
+    )
 }
 
 /// Describes the forked logs of a space: where each is closed, and the tips of what counts beyond.
@@ -195,7 +207,8 @@ pub(super) async fn status(State(api): State<Api>) -> Answer {
                 "node_running": status.node_running,
                 "spaces": spaces,
                 "listen": status.listen.as_ref().map(|address| vec![address]),
-                "http": status.http,
+                "http": status.http.as_ref().map(|http| &http.address),
+                "https": status.http.as_ref().map(|http| http.encrypted),
                 "peers": status.peers.iter().map(peer).collect::<Vec<_>>(),
                 "disk_bytes": status.disk_bytes,
                 "memory_bytes": status.memory_bytes,

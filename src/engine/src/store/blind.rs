@@ -91,10 +91,21 @@ impl<D: Disk + Clone> Store<D> {
         self.blind.segments.values().next().map(|hidden| &hidden.damaged)
     }
 
+    /// Names the first segment that lost commits which may be of a space, or that could not be read
+    /// whole when the store was opened, be it that the index tells which keys that concerns. While
+    /// there is one the space has no state hash.
+    pub fn loss(&self, space: &SpaceId) -> Option<u64> {
+        self.loss_of(self.space_index(space).ok()?)
+    }
+
+    fn loss_of(&self, space_ix: usize) -> Option<u64> {
+        let hidden = self.blind.segments.iter().find(|(_, hidden)| hidden.concerns(space_ix));
+        hidden.map(|(place, _)| *place).into_iter().chain(self.blind.lost.first().copied()).min()
+    }
+
     /// Tells whether no commit of a space is known to be lost.
     pub(super) fn is_whole(&self, space_ix: usize) -> bool {
-        let blind = &self.blind;
-        blind.lost.is_empty() && !blind.segments.values().any(|hidden| hidden.concerns(space_ix))
+        self.loss_of(space_ix).is_none()
     }
 
     /// Checks that no segment from `from` on hides what it holds of a space, unless the caller

@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::apply::{body_of, kinds};
+use super::blind::hides;
 use super::{Damaged, InsertError, ReadError, Store, WriteError};
 use crate::base::{Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
@@ -162,12 +163,33 @@ impl<D: Disk + Clone> Store<D> {
         now: Now,
         proofs: &[ForkProof],
     ) -> Result<u64, WriteError> {
+        if proofs.iter().any(|proof| proof.log().replica == self.key.id()) {
+            self.read_again()?;
+        }
         for proof in proofs {
             if let Some((space_ix, true)) = self.concerns(proof)? {
                 self.vouch_for_held(now, space_ix, proof.log())?;
             }
         }
         self.close_logs(proofs)
+    }
+
+    /// Reads once more what could not be read when the store was opened. What was written here, and
+    /// is not built upon when its log is closed, counts no more, though a later opening reads it.
+    fn read_again(&mut self) -> Result<(), WriteError> {
+        if self.blind.noticed.is_empty() || self.distrusted.is_some() {
+            return Ok(());
+        }
+        let found = self.log.look_again();
+        let found = found.iter().filter(|damage| hides(damage)).map(|damage| damage.segment);
+        let unread = std::mem::replace(&mut self.blind.noticed, found.collect());
+        if unread == self.blind.noticed {
+            return Ok(());
+        }
+        self.damaged_places.retain(|place| !unread.contains(place));
+        self.damaged_places.extend(&self.blind.noticed);
+        self.flush()?;
+        Ok(self.reload()?)
     }
 
     /// The same, building upon nothing: what nobody else built upon stops counting.

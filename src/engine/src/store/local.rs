@@ -19,7 +19,7 @@ pub struct Local {
     pub store: [u8; 16],
     /// The current life of this store: the second half of the ids of its own logs.
     pub incarnation: u64,
-    /// Earlier lives, newest last.
+    /// Earlier lives, newest last, as many as [`limits::INCARNATIONS_MAX`].
     pub past_incarnations: Vec<u64>,
     /// The damaged segments on account of which the current life began: one life is enough for
     /// each loss.
@@ -91,6 +91,15 @@ pub enum LocalError {
 }
 
 impl Local {
+    /// Goes on under a new life. The oldest are forgotten where there are too many: only the last
+    /// that wrote something in a space is asked for.
+    pub(crate) fn begin_life(&mut self, incarnation: u64) {
+        let kept = limits::INCARNATIONS_MAX - 1;
+        let forgotten = self.past_incarnations.len().saturating_sub(kept);
+        self.past_incarnations.drain(..forgotten);
+        self.past_incarnations.push(std::mem::replace(&mut self.incarnation, incarnation));
+    }
+
     /// Reads the newest whole generation; none if the store is new.
     ///
     /// # Errors
@@ -372,6 +381,18 @@ mod tests {
             local.save(&disk).unwrap();
             assert_eq!(Local::load(&disk).unwrap().as_ref(), Some(&local));
         }
+    }
+
+    #[test]
+    fn however_many_lives_a_store_has_had_it_can_be_read() {
+        let (disk, mut local) = (MemoryDisk::default(), sample());
+        let lives = limits::INCARNATIONS_MAX as u64 + 5;
+        (100..100 + lives).for_each(|life| local.begin_life(life));
+        local.save(&disk).unwrap();
+        let read = Local::load(&disk).unwrap().unwrap();
+        assert_eq!(read.past_incarnations.len(), limits::INCARNATIONS_MAX);
+        assert_eq!(read.past_incarnations.last(), Some(&(98 + lives)));
+        assert_eq!(read.incarnation, 99 + lives);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod chunk;
 mod durable;
 mod error;
 mod forks;
+mod handover;
 mod hash;
 mod insert;
 mod load;

@@ -192,17 +192,23 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn load_once(&mut self) -> Result<(u64, u64), ReadError> {
-        self.open_sidecars(u64::MAX);
+        let mut end = u64::MAX;
+        self.open_sidecars(end);
+        if let Some(first) = self.unproved() {
+            end = first;
+            self.forget();
+            self.open_sidecars(end);
+        }
         let before: u64 = self.tables.iter().map(|table| table.events).sum();
         let (mut before, mut rebuilt) = match self.replay_rest(None)? {
             Some(rebuilt) => (before, rebuilt),
             // A fork was met: what counts of it must be known before anything is replayed.
-            None => self.replay_forked(u64::MAX)?,
+            None => self.replay_forked(end)?,
         };
         // What is lost may be what built upon a branch.
         let whole = self.blind.is_empty() && self.damaged_places.is_empty();
         if let Some(first) = self.unfounded().filter(|_| whole) {
-            (before, rebuilt) = self.replay_forked(first)?;
+            (before, rebuilt) = self.replay_forked(first.min(end))?;
         }
         self.tail.before.clear();
         let after: u64 = self.tables.iter().map(|table| table.events).sum();

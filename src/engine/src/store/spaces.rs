@@ -71,8 +71,9 @@ impl<D: Disk + Clone> Store<D> {
                 let life = lost.then(|| self.rng.u64());
                 self.edit_local(|local| {
                     local.spaces.iter_mut().filter(|space| space.id == id).for_each(again);
-                    let past = life.map(|life| std::mem::replace(&mut local.incarnation, life));
-                    local.past_incarnations.extend(past);
+                    if let Some(life) = life {
+                        local.begin_life(life);
+                    }
                 })?;
                 return Ok(());
             }
@@ -229,8 +230,7 @@ impl<D: Disk + Clone> Store<D> {
                 local.place = place;
                 local.lost_segments = lost;
                 if let Some(incarnation) = incarnation {
-                    local.past_incarnations.push(local.incarnation);
-                    local.incarnation = incarnation;
+                    local.begin_life(incarnation);
                 }
             })?;
             if new && self.local.generation == 0 {

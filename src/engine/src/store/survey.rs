@@ -82,6 +82,45 @@ impl<D: Disk + Clone> Store<D> {
         self.tables.iter().filter(|table| !table.is_unforked()).filter_map(first).min()
     }
 
+    /// Returns the first segment whose sidecar has a log closed by a proof that is nowhere. As a
+    /// rule there is none.
+    ///
+    /// A sidecar that is built anew knows of what lies further on, durable or not. Where a proof
+    /// there went with the power, nothing shows the fork any more, and the log is open until the
+    /// proof comes again. Where something is lost to damage that may be the proof, which is asked
+    /// for.
+    pub(crate) fn unproved(&self) -> Option<u64> {
+        let last = self.sealed.last()?.number;
+        if self.distrusted.is_some() || !self.damaged_places.is_empty() {
+            return None;
+        }
+        let mut gone = BTreeSet::new();
+        for (space_ix, table) in self.tables.iter().enumerate() {
+            // What lies in a sealed segment is as durable as its sidecar.
+            let beyond = table.closed_logs().filter(|(_, closed)| closed.position.segment > last);
+            for (log, closed) in beyond {
+                let mut proofs = Proofs::new();
+                self.proofs_of(closed.position.segment, &mut proofs);
+                let found = proofs.get(&(space_ix, log));
+                if found.is_none_or(|(seq, _)| *seq > closed.seq) {
+                    gone.insert((space_ix, log));
+                }
+            }
+        }
+        if gone.is_empty() {
+            return None;
+        }
+        let knows = |table: &SpaceTable, log: &LogId| {
+            table.closed(log).is_some_and(|closed| closed.position.segment > last)
+        };
+        let knowing = self.sealed.iter().find(|sealed| {
+            // One that cannot be read goes too.
+            let Ok(tables) = sealed.tables() else { return true };
+            gone.iter().any(|(ix, log)| tables.get(*ix).is_some_and(|table| knows(table, log)))
+        });
+        knowing.map(|sealed| sealed.number)
+    }
+
     fn proofs_of(&self, number: u64, proofs: &mut Proofs) {
         for (position, record) in self.records_of(number) {
             if record.kind == kinds::FORK_PROOF

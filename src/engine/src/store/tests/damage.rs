@@ -425,6 +425,12 @@ fn what_could_not_be_read_at_one_opening_is_whole_at_the_next() {
             compare(&mut store, &twin);
             assert!(!verify(&disk, false).unwrap().problems.is_empty(), "{place}");
             disk.faults(|faults| faults.unreadable.clear());
+            for name in SPACES {
+                // Who has no state hash is told why.
+                let space = store.space_named(name).unwrap();
+                let hash = store.state_hash(&space).unwrap();
+                assert_eq!(hash.is_none(), store.loss(&space).is_some(), "{place}");
+            }
             assert_eq!(verify(&disk, true).unwrap().problems, [], "{place}");
             if asks {
                 store.begin_repair().unwrap();
@@ -442,7 +448,8 @@ fn what_a_peer_sent_again_meanwhile_is_counted_once() {
     let pristine = sample(400);
     let mut whole = open(&Arc::new(pristine.snapshot()), 1);
     let last = segments(&pristine).pop().unwrap();
-    for place in (128..pristine.len(last).unwrap()).step_by(640) {
+    let places = (128..pristine.len(last).unwrap()).step_by(640);
+    for (place, asks) in places.flat_map(|place| [(place, false), (place, true)]) {
         let disk = Arc::new(pristine.snapshot());
         disk.faults(|faults| faults.unreadable = vec![(last, place..place + 64)]);
         let mut store = open(&disk, 1);
@@ -452,16 +459,21 @@ fn what_a_peer_sent_again_meanwhile_is_counted_once() {
         }
         store.sync().unwrap();
         disk.faults(|faults| faults.unreadable.clear());
-        disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
-        let mut store = open(&disk, 1);
-        assert_eq!(compare(&mut store, &answers(&mut whole)), Told::new(), "{place}");
+        if asks {
+            store.begin_repair().unwrap();
+            assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new(), "{place}");
+        } else {
+            disk.crash(CrashMode::LoseAll, &mut Rng::new([1; 32]));
+            store = open(&disk, 1);
+        }
+        assert_eq!(compare(&mut store, &answers(&mut whole)), Told::new(), "{place}, {asks}");
         for name in SPACES {
             let space = whole.space_named(name).unwrap();
             let hash = whole.state_hash(&space).unwrap();
-            assert!(hash.is_some() && store.state_hash(&space).unwrap() == hash, "{place}");
+            assert!(hash.is_some() && store.state_hash(&space).unwrap() == hash, "{place}, {asks}");
         }
         write(&mut store, 9000, vec![put("later", "1")]);
         store.close().unwrap();
-        assert_eq!(verify(&disk, true).unwrap().problems, [], "{place}");
+        assert_eq!(verify(&disk, true).unwrap().problems, [], "{place}, {asks}");
     }
 }

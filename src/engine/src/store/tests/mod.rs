@@ -1,6 +1,7 @@
 //! The store on a disk in memory, one replica and two.
 
 mod damage;
+mod handover;
 mod opening;
 mod places;
 mod refusals;
