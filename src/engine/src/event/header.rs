@@ -117,9 +117,7 @@ impl Genesis {
         });
         out.put(&self.nonce);
         if let Mode::Owned(owned) = &self.mode {
-            out.put_u8(owned.difficulty);
-            out.put_len(owned.roots.len());
-            owned.roots.iter().for_each(|root| out.put(&root.0));
+            owned.encode(out);
         }
     }
 
@@ -128,21 +126,43 @@ impl Genesis {
         let (mode, nonce) = (reader.u8()?, reader.array()?);
         let mode = match mode {
             0 => Mode::Open,
-            1 => {
-                let difficulty = reader.u8()?;
-                let count = reader.count(limits::ROOTS_MAX, 32, "roots")?;
-                let roots = (0..count).map(|_| reader.array().map(ReplicaId));
-                Mode::Owned(Owned { difficulty, roots: roots.collect::<Result<_, _>>()? })
-            }
+            1 => Mode::Owned(Owned::decode(reader)?),
             _ => return Err(CodecError::Unknown("space mode")),
         };
-        let genesis = Self { mode, nonce };
-        genesis.check()?;
-        Ok(genesis)
+        Ok(Self { mode, nonce })
     }
 
     fn check(&self) -> Result<(), CodecError> {
-        let Mode::Owned(Owned { difficulty, roots }) = &self.mode else { return Ok(()) };
+        match &self.mode {
+            Mode::Open => Ok(()),
+            Mode::Owned(owned) => owned.check(),
+        }
+    }
+}
+
+impl Owned {
+    /// Appends the canonical form.
+    pub fn encode(&self, out: &mut impl Writer) {
+        out.put_u8(self.difficulty);
+        out.put_len(self.roots.len());
+        self.roots.iter().for_each(|root| out.put(&root.0));
+    }
+
+    /// Takes the canonical form.
+    ///
+    /// # Errors
+    /// [`CodecError`] for any other form.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let difficulty = reader.u8()?;
+        let count = reader.count(limits::ROOTS_MAX, 32, "roots")?;
+        let roots = (0..count).map(|_| reader.array().map(ReplicaId));
+        let owned = Self { difficulty, roots: roots.collect::<Result<_, _>>()? };
+        owned.check()?;
+        Ok(owned)
+    }
+
+    fn check(&self) -> Result<(), CodecError> {
+        let Self { difficulty, roots } = self;
         if *difficulty > limits::DIFFICULTY_MAX {
             return Err(CodecError::TooLarge("difficulty"));
         }

@@ -115,8 +115,13 @@ impl<D: Disk + Clone> Store<D> {
         deps: &[(LogId, u64)],
     ) {
         let name = chain.name;
-        if let Some(table) = self.tables.get_mut(space_ix) {
-            table.record(commit, chain, deps);
+        let last = self.sealed.last().map(|sealed| sealed.number);
+        if let Some(table) = self.tables.get_mut(space_ix)
+            && table.record(commit, chain, deps)
+        {
+            sometimes!("store-others-count");
+            table.fold_anew(last);
+            self.cache.clear();
         }
         self.index_place(space_ix, position, commit, name);
     }
@@ -146,6 +151,10 @@ impl<D: Disk + Clone> Store<D> {
     /// A key that is not in the cache gets in if its state before the commit is at hand; others are
     /// folded when asked for.
     pub(crate) fn apply_states(&mut self, space_ix: usize, commit: &Commit, name: LogId) {
+        let ruling = self.tables.get(space_ix).map(|table| table.ruling(None));
+        if ruling.is_some_and(|ruling| !ruling.counts(&name, commit.seq())) {
+            return;
+        }
         // Rows that are to be folded anew: what the sidecars say of them misses an event of this
         // very commit.
         let mut stale: Vec<Vec<u8>> = Vec::new();

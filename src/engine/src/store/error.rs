@@ -5,7 +5,7 @@ use crate::crdt::OpError;
 use crate::event::{DraftError, VoucherError};
 use crate::log::{DiskError, LogError, OpenError as LogOpenError};
 
-use super::LocalError;
+use super::{LocalError, Reason};
 use super::sidecar::SidecarError;
 
 /// Why a store could not be opened. Nothing was changed.
@@ -132,6 +132,12 @@ pub enum WriteError {
     /// There is nothing to write.
     #[error("a batch needs at least one op")]
     Empty,
+    /// Nobody owns the space: there is nothing to grant.
+    #[error("the space is open: whoever is admitted may read and write all of it")]
+    Open,
+    /// In a space that somebody owns this replica may not do that.
+    #[error("not authorised: {0}")]
+    Unauthorised(Reason),
     /// The name cannot be one of a space, or is taken.
     #[error("{0}")]
     SpaceName(&'static str),

@@ -247,7 +247,11 @@ impl<D: Disk + Clone> Store<D> {
         let own = self.own_log()?;
         self.acknowledge_heads(now, space_ix, own)?;
         let heads = self.foreign_heads(space_ix, own);
-        self.acknowledge(now, space_ix, own, &heads)
+        match self.acknowledge(now, space_ix, own, &heads) {
+            // Who has no rights here keeps nothing by building upon it.
+            Err(WriteError::Unauthorised(_)) => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Stores what vouches for as much of a log, and of its branches, as other logs build upon: the

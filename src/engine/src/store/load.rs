@@ -49,8 +49,13 @@ impl<D: Disk + Clone> Store<D> {
     pub(crate) fn fold_row(&self, space_ix: usize, row: &[u8]) -> Result<State, ReadError> {
         let (base, places) = self.newest_state(space_ix, row)?;
         let mut state = base.unwrap_or_default();
+        let ruling = self.table(space_ix)?.ruling(None);
         for places in places {
             for found in self.events(space_ix, row, &places)? {
+                let Dot { log, seq, .. } = found.stamp.dot;
+                if !ruling.counts(&log, seq) {
+                    continue;
+                }
                 if apply(&mut state, &found) == Applied::Refold {
                     sometimes!("store-counter-folded-anew");
                     return self.refold_row(space_ix, row, None);
@@ -71,9 +76,11 @@ impl<D: Disk + Clone> Store<D> {
         version: Option<&VersionVector>,
     ) -> Result<State, ReadError> {
         let mut state = State::exact();
+        let ruling = self.table(space_ix)?.ruling(version);
         for found in self.history_of_row(space_ix, row)? {
             let dot = found.stamp.dot;
-            if version.is_none_or(|v| v.contains(&dot.log, dot.seq)) {
+            let within = version.is_none_or(|v| v.contains(&dot.log, dot.seq));
+            if within && ruling.counts(&dot.log, dot.seq) {
                 let applied = apply(&mut state, &found);
                 assert!(applied == Applied::Done, "an exact state never asks for a fold");
             }
@@ -102,6 +109,7 @@ impl<D: Disk + Clone> Store<D> {
         row: &[u8],
     ) -> Result<Option<TagState>, ReadError> {
         let mut newest = None;
+        let ruling = self.table(space_ix)?.ruling(None);
         for places in self.places(space_ix, row)? {
             for offset in places.offsets {
                 let loose = match self.read_commit(places.segment, offset) {
@@ -111,7 +119,8 @@ impl<D: Disk + Clone> Store<D> {
                         continue;
                     }
                 };
-                let Some(tag) = loose.meta().and_then(|meta| meta.tag) else {
+                let counts = ruling.counts(&loose.log, loose.seq);
+                let Some(tag) = loose.meta().and_then(|meta| meta.tag).filter(|_| counts) else {
                     continue;
                 };
                 let id = self.commit_id(space_ix, &loose.log, loose.seq)?;
@@ -148,8 +157,9 @@ impl<D: Disk + Clone> Store<D> {
         for sealed in self.sealed.iter().rev() {
             self.check_sight(space_ix, sealed.number)?;
             let Some(entry) = sealed.lookup(row, hash)? else { continue };
-            if let Some(bytes) = sealed.sidecar.state(&entry)? {
-                let table = self.table(space_ix)?;
+            let table = self.table(space_ix)?;
+            let trusted = table.trusts_states_of(sealed.number);
+            if let Some(bytes) = sealed.sidecar.state(&entry)?.filter(|_| trusted) {
                 let log = |ix| table.log_at(ix).map(|log| log.log);
                 let state = State::decode(&mut Reader::new(&bytes), &log);
                 base = Some(state.map_err(|_| sealed.damaged("state"))?);

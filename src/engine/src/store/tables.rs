@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ownership::{Acted, Ownership};
 use crate::base::{CodecError, CommitId, Hlc, LogId, Reader, SpaceId, Writer};
 use crate::causal::{Clocks, Heads, Tip, VersionVector};
 use crate::event::tree::Tree;
@@ -33,6 +34,8 @@ pub(crate) struct SpaceTable {
     pending: BTreeMap<LogId, (Tip, Voucher)>,
     /// The logs that their authors forked.
     closed: BTreeMap<LogId, Closed>,
+    /// Who may do what; none where all may do everything, or the genesis is not here.
+    pub(super) ownership: Option<Ownership>,
 }
 
 /// A log of which two commits under one number are known: it ends before them, and what counts of
@@ -82,6 +85,8 @@ pub(crate) struct LogTable {
     pub(crate) voucher: Option<Voucher>,
     /// The segments that hold the log: the first seq in each, ascending.
     segments: Vec<(u64, u64)>,
+    /// Under which grants its commits were written, ascending; nothing in a space that nobody owns.
+    pub(super) acted: Vec<Acted>,
 }
 
 impl LogTable {
@@ -99,6 +104,7 @@ impl LogTable {
             tree,
             voucher: None,
             segments: Vec::new(),
+            acted: Vec::new(),
         }
     }
 
@@ -134,6 +140,7 @@ impl SpaceTable {
             events: 0,
             pending: BTreeMap::new(),
             closed: BTreeMap::new(),
+            ownership: None,
         }
     }
 
@@ -226,8 +233,9 @@ impl SpaceTable {
         self.logs().map(|log| (log.log, log.seq)).collect()
     }
 
-    /// Takes a commit whose prev and deps are all here; `deps` are by their names here.
-    pub(crate) fn record(&mut self, commit: &Commit, chain: Chain, deps: &[(LogId, u64)]) {
+    /// Takes a commit whose prev and deps are all here; `deps` are by their names here. Tells
+    /// whether other commits count from now on than did before, this one aside.
+    pub(crate) fn record(&mut self, commit: &Commit, chain: Chain, deps: &[(LogId, u64)]) -> bool {
         let (tip, name, hlc) = (commit.tip(), chain.name, commit.hlc());
         let mut deps = deps.to_vec();
         if let Some(beginning) = chain.begins {
@@ -255,6 +263,7 @@ impl SpaceTable {
         if let Some((at, voucher)) = self.pending.remove(&tip.log) {
             self.vouch(at, voucher);
         }
+        self.judge(commit, name)
     }
 
     fn add(&mut self, log: LogTable) {
@@ -344,6 +353,8 @@ impl SpaceTable {
                 out.put_varint(*first);
                 out.put_varint(*segment);
             }
+            out.put_len(log.acted.len());
+            log.acted.iter().for_each(|acted| acted.encode(out));
         }
         out.put_len(self.heads.len());
         for tip in &self.heads {
@@ -361,6 +372,10 @@ impl SpaceTable {
             out.put_varint(closed.seq);
             out.put_varint(closed.position.segment);
             out.put_u32(closed.position.offset);
+        }
+        out.put_u8(u8::from(self.ownership.is_some()));
+        if let Some(ownership) = &self.ownership {
+            ownership.encode(out);
         }
     }
 
@@ -387,6 +402,9 @@ impl SpaceTable {
             let branches = of_log.map(|table| table.log).collect();
             space.closed.insert(log, Closed { seq, position, branches });
         }
+        if r.u8()? != 0 {
+            space.ownership = Some(Ownership::decode(&space.id, r)?);
+        }
         Ok(space)
     }
 }
@@ -404,7 +422,9 @@ impl LogTable {
         for _ in 0..r.count(usize::MAX, 2, "segments")? {
             segments.push((r.varint()?, r.varint()?));
         }
-        Ok(Self { log, origin, first, base, seq, id, hlc, tree, voucher, segments })
+        let acted = r.count(usize::MAX, Acted::BYTES_MIN, "grants of a log")?;
+        let acted = (0..acted).map(|_| Acted::decode(r)).collect::<Result<_, _>>()?;
+        Ok(Self { log, origin, first, base, seq, id, hlc, tree, voucher, segments, acted })
     }
 }
 

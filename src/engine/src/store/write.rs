@@ -4,13 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tail::{Namespace, table_key};
-use super::{Store, Write, WriteError, Written};
+use super::{Reason, Store, Write, WriteError, Written};
 use crate::base::{CommitId, Dot, EventId, HlcClock, Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::crdt::{Applied, Delta, Stamp, State};
-use crate::event::{Draft, Kind, Meta};
+use crate::event::{Act, Commit, Draft, Kind, Meta};
 use crate::limits;
 use crate::log::Disk;
+
+/// What a commit of this store's own says.
+#[derive(Debug)]
+pub(super) struct Saying {
+    pub(super) kind: Kind,
+    pub(super) events: Vec<(Key, Delta)>,
+    pub(super) act: Option<Act>,
+    pub(super) meta: Option<Meta>,
+}
 
 impl<D: Disk + Clone> Store<D> {
     /// Makes one commit of all ops, or none.
@@ -39,7 +48,7 @@ impl<D: Disk + Clone> Store<D> {
         let (note, tag, request_id) = (note.clone(), tag.clone(), request_id.clone());
         let meta = Meta { note, tag, request_id };
         let meta = Some(meta).filter(|meta| !meta.is_empty());
-        self.commit(now, space_ix, kind, events, meta)
+        self.commit(now, space_ix, Saying { kind, events, act: None, meta })
     }
 
     /// Makes a space of this store's own, under a name that is not taken.
@@ -47,31 +56,22 @@ impl<D: Disk + Clone> Store<D> {
     /// # Errors
     /// [`WriteError`]; nothing was written then.
     pub fn create_space(&mut self, now: Now, name: &str) -> Result<SpaceId, WriteError> {
-        self.check_space_name(name)?;
-        let log = self.own_log()?;
-        let hlc = HlcClock::resume(Default::default()).tick(now.wall);
-        let commit = Draft::genesis(log, hlc).seal(&mut self.rng)?;
-        let id = commit.space();
-        self.add_space(id, name, true)?;
-        let space_ix = self.space_index(&id)?;
-        self.append_commit(space_ix, Arc::new(commit))?;
-        Ok(id)
+        self.found_space(now, name, None)
     }
 
-    fn commit(
+    /// Appends a commit of this store's own, after all that it holds.
+    pub(super) fn commit(
         &mut self,
         now: Now,
         space_ix: usize,
-        kind: Kind,
-        events: Vec<(Key, Delta)>,
-        meta: Option<Meta>,
+        mut saying: Saying,
     ) -> Result<Written, WriteError> {
         let log = self.own_log()?;
         self.acknowledge_heads(now, space_ix, log)?;
         let heads = self.foreign_heads(space_ix, log);
-        let keys: Vec<Key> = events.iter().map(|(key, _)| key.clone()).collect();
-        let events = self.outer(space_ix, events)?;
-        let commit = Arc::new(self.draft(now, space_ix, log, kind, &heads, events, meta)?);
+        let keys: Vec<Key> = saying.events.iter().map(|(key, _)| key.clone()).collect();
+        saying.events = self.outer(space_ix, saying.events)?;
+        let commit = Arc::new(self.seal_own(now, space_ix, log, &heads, saying)?);
         let position = self.append_commit(space_ix, Arc::clone(&commit))?;
         let events = keys.into_iter().enumerate().map(|(index, key)| {
             #[expect(clippy::cast_possible_truncation, reason = "at most 4096 events")]
@@ -87,20 +87,20 @@ impl<D: Disk + Clone> Store<D> {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a commit, each of its own type")]
-    fn draft(
+    /// Seals a commit of this store's own; in an owned space under the first grant that lets it say
+    /// that.
+    fn seal_own(
         &mut self,
         now: Now,
         space_ix: usize,
         log: LogId,
-        kind: Kind,
         deps: &[Tip],
-        events: Vec<(Key, Delta)>,
-        meta: Option<Meta>,
-    ) -> Result<crate::event::Commit, WriteError> {
+        saying: Saying,
+    ) -> Result<Commit, WriteError> {
+        let grants = self.own_grants(space_ix, now)?;
         let table = self.table(space_ix)?;
         let own = table.log(&log);
-        let draft = Draft {
+        let mut draft = Draft {
             space: table.id,
             log,
             seq: own.map_or(0, |own| own.seq) + 1,
@@ -108,13 +108,23 @@ impl<D: Disk + Clone> Store<D> {
             hlc: HlcClock::resume(table.hlc).tick(now.wall),
             deps: deps.to_vec(),
             grant: None,
-            kind,
+            kind: saying.kind,
             owned: None,
-            act: None,
-            events,
-            meta,
+            act: saying.act,
+            events: saying.events,
+            meta: saying.meta,
         };
-        Ok(draft.seal(&mut self.rng)?)
+        let Some(grants) = grants else { return Ok(draft.seal(&mut self.rng)?) };
+        let mut lacks = Reason::NoGrant;
+        for grant in grants {
+            draft.grant = Some(grant);
+            let commit = draft.clone().seal(&mut self.rng)?;
+            match self.check_rights(space_ix, &commit)? {
+                Ok(()) => return Ok(commit),
+                Err(reason) => lacks = reason,
+            }
+        }
+        Err(WriteError::Unauthorised(lacks))
     }
 
     /// Returns the heads that a new commit of `log` has as deps: those of the other logs.
@@ -162,7 +172,8 @@ impl<D: Disk + Clone> Store<D> {
         log: LogId,
         heads: &[Tip],
     ) -> Result<(), WriteError> {
-        let ack = self.draft(now, space_ix, log, Kind::Ack, heads, Vec::new(), None)?;
+        let ack = Saying { kind: Kind::Ack, events: Vec::new(), act: None, meta: None };
+        let ack = self.seal_own(now, space_ix, log, heads, ack)?;
         self.append_commit(space_ix, Arc::new(ack))?;
         Ok(())
     }

@@ -97,6 +97,13 @@ pub struct Rights {
     pub depth: u8,
 }
 
+impl Rights {
+    /// Tells whether everything in the space may be read.
+    pub fn reads_all(&self) -> bool {
+        self.actions.contains(Actions::READ) && self.prefixes.cover(&[])
+    }
+}
+
 /// A grant as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -249,6 +256,16 @@ impl Authority {
         Ok(Admitted { sound: Ok(()), changed })
     }
 
+    /// Says whether a commit would be sound, as [`admit`](Self::admit) does, and is not admitted.
+    pub(crate) fn check(
+        &self,
+        commit: &Standing,
+        demands: &Demands<'_>,
+        knows: Knows<'_>,
+    ) -> Result<(), Reason> {
+        self.sound(commit, demands, knows).map(drop)
+    }
+
     /// Says whether a sound commit counts no more, and why; `named` is the grant that it names.
     ///
     /// Costs one comparison where nothing is revoked.
@@ -257,6 +274,27 @@ impl Authority {
             return None;
         }
         self.voided(at, named, self.revocation_at(at).as_ref(), knows)
+    }
+
+    /// Returns the authority as of an earlier time: revocations that are not `within` what was
+    /// known then are left out. Costs a copy, and a judgement of each that is left.
+    pub(crate) fn within(&self, within: &dyn Fn(At) -> bool, knows: Knows<'_>) -> Self {
+        let mut earlier = Self {
+            revocations: BTreeMap::new(),
+            under: BTreeMap::new(),
+            effective: BTreeMap::new(),
+            ..self.clone()
+        };
+        // In the order in which they are judged, so that each is judged once.
+        for (seniority, revocation) in self.revocations.iter().filter(|(_, r)| within(r.at)) {
+            let Revocation { at, target, .. } = *revocation;
+            earlier.under.entry(seniority.named).or_default().insert(*seniority);
+            earlier.revocations.insert(*seniority, Revocation { at, target, effective: false });
+            if earlier.voided(at, &seniority.named, Some(seniority), knows).is_none() {
+                earlier.mark(*seniority, target, true);
+            }
+        }
+        earlier
     }
 
     /// Returns what somebody may do at a time, by grants that were not revoked, ascending by id.

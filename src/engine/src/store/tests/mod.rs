@@ -3,6 +3,7 @@
 mod damage;
 mod handover;
 mod opening;
+mod owned;
 mod places;
 mod refusals;
 mod spaces;

@@ -1,0 +1,161 @@
+//! Owned spaces, and what is granted and revoked in them.
+
+use std::sync::Arc;
+
+use super::authority::{At, Demands, Granted, Reason, Rights, Standing};
+use super::write::Saying;
+use super::{ReadError, Store, WriteError, Written};
+use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime};
+use crate::event::{Act, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
+use crate::log::Disk;
+
+impl<D: Disk + Clone> Store<D> {
+    /// Makes a space that its roots own, under a name that is not taken. Only what they grant
+    /// counts there.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written then.
+    pub fn create_owned_space(
+        &mut self,
+        now: Now,
+        name: &str,
+        owned: Owned,
+    ) -> Result<SpaceId, WriteError> {
+        self.found_space(now, name, Some(owned))
+    }
+
+    /// Makes a space of this store's own, which somebody may own.
+    pub(super) fn found_space(
+        &mut self,
+        now: Now,
+        name: &str,
+        owned: Option<Owned>,
+    ) -> Result<SpaceId, WriteError> {
+        self.check_space_name(name)?;
+        let log = self.own_log()?;
+        let hlc = HlcClock::resume(Default::default()).tick(now.wall);
+        let commit = Draft { owned, ..Draft::genesis(log, hlc) }.seal(&mut self.rng)?;
+        let id = commit.space();
+        self.add_space(id, name, true)?;
+        let space_ix = self.space_index(&id)?;
+        self.append_commit(space_ix, Arc::new(commit))?;
+        Ok(id)
+    }
+
+    /// Grants something, under the first grant of this replica's own that has it to give. The id
+    /// of the grant is that of the commit.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`write`](Self::write).
+    pub fn grant(
+        &mut self,
+        now: Now,
+        space: &SpaceId,
+        grant: Grant,
+        note: Option<Arc<[u8]>>,
+    ) -> Result<Written, WriteError> {
+        self.act(now, space, Kind::Grant, Act::Grant(grant), note)
+    }
+
+    /// Takes a grant back: what is written under it, or under one that was given under it, counts
+    /// no more, but for what this replica has.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`write`](Self::write).
+    pub fn revoke(
+        &mut self,
+        now: Now,
+        space: &SpaceId,
+        target: GrantId,
+        note: Option<Arc<[u8]>>,
+    ) -> Result<Written, WriteError> {
+        self.act(now, space, Kind::Revoke, Act::Revoke(target), note)
+    }
+
+    fn act(
+        &mut self,
+        now: Now,
+        space: &SpaceId,
+        kind: Kind,
+        act: Act,
+        note: Option<Arc<[u8]>>,
+    ) -> Result<Written, WriteError> {
+        self.log.set_wall(now.wall);
+        let space_ix = self.space_index(space)?;
+        if self.table(space_ix)?.ownership.is_none() {
+            return Err(WriteError::Open);
+        }
+        let meta = note.map(|note| Meta { note: Some(note), ..Meta::default() });
+        self.past_rot(WriteError::to_rebuild, |store| {
+            let (act, meta) = (Some(act.clone()), meta.clone());
+            store.commit(now, space_ix, Saying { kind, events: Vec::new(), act, meta })
+        })
+    }
+
+    /// Returns the grants of an owned space, those of its roots too; nothing of an open one.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn grants(&self, space: &SpaceId) -> Result<Vec<Granted>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        Ok(table.ownership.iter().flat_map(|ownership| ownership.authority.list()).collect())
+    }
+
+    /// Returns what somebody may do in an owned space at a time.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn rights(
+        &self,
+        space: &SpaceId,
+        audience: &Audience,
+        now: WallTime,
+    ) -> Result<Vec<Rights>, ReadError> {
+        let table = self.table(self.space_index(space)?)?;
+        let ownership = table.ownership.as_ref();
+        Ok(ownership.map_or(Vec::new(), |known| known.authority.rights(audience, now)))
+    }
+
+    /// Tells whether a replica may be sent what is in a space: where nobody owns it, any that is
+    /// admitted may.
+    pub fn may_read(&self, space: &SpaceId, replica: &ReplicaId, now: WallTime) -> bool {
+        let audience = Audience::Replica(*replica);
+        match (self.is_owned(space), self.rights(space, &audience, now)) {
+            (Ok(true), Ok(rights)) => rights.iter().any(Rights::reads_all),
+            (Ok(false), _) => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the grants that this replica may act under; none in a space that nobody owns.
+    pub(super) fn own_grants(
+        &self,
+        space_ix: usize,
+        now: Now,
+    ) -> Result<Option<Vec<GrantId>>, ReadError> {
+        let table = self.table(space_ix)?;
+        Ok(table.ownership.as_ref().map(|ownership| {
+            let own = Audience::Replica(self.key.id());
+            ownership.authority.rights(&own, now.wall).iter().map(|rights| rights.grant).collect()
+        }))
+    }
+
+    /// Says whether a commit that follows all that is here has the rights that it needs.
+    pub(super) fn check_rights(
+        &self,
+        space_ix: usize,
+        commit: &Commit,
+    ) -> Result<Result<(), Reason>, ReadError> {
+        let table = self.table(space_ix)?;
+        let Some(ownership) = &table.ownership else { return Ok(Ok(())) };
+        let at = (commit.log(), commit.seq());
+        let mut heads = self.inner_deps(space_ix, commit)?.unwrap_or_default();
+        heads.extend((at.1 > 1).then_some((at.0, at.1 - 1)));
+        let knows = |of: At, by: At| {
+            let follows = |head: &At| of == *head || table.knows(of, *head);
+            if by == at { heads.iter().any(follows) } else { table.knows(of, by) }
+        };
+        let (standing, demands) = (Standing::of(commit, at), Demands::of(commit));
+        Ok(ownership.authority.check(&standing, &demands, &knows))
+    }
+}

@@ -1,0 +1,168 @@
+//! Spaces that somebody owns: what counts there, whatever comes when.
+
+use super::*;
+use crate::base::{GrantId, ReplicaId};
+use crate::event::{Actions, Audience, Grant, Owned, Prefixes};
+
+/// A space of the first store's, known to all of them.
+fn owned<const N: usize>() -> ([(Arc<MemoryDisk>, TestStore); N], SpaceId) {
+    let disks: [Arc<MemoryDisk>; N] = std::array::from_fn(|_| Arc::new(MemoryDisk::new()));
+    let mut seed = 0;
+    let mut stores = disks.map(|disk| {
+        seed += 1;
+        let store = open(&disk, seed);
+        (disk, store)
+    });
+    let root = stores[0].1.replica();
+    let owned = Owned { difficulty: 0, roots: vec![root] };
+    let space = stores[0].1.create_owned_space(now(1), "default", owned).unwrap();
+    for at in 1..N {
+        let [(_, first), .., (_, other)] = &mut stores[..=at] else { unreachable!() };
+        other.join_space(space, "default").unwrap();
+        pass(first, other, space);
+    }
+    (stores, space)
+}
+
+fn to(replica: ReplicaId, actions: Actions, prefix: &str) -> Grant {
+    Grant {
+        audience: Audience::Replica(replica),
+        actions,
+        prefixes: Prefixes::new([prefix.as_bytes()]).unwrap(),
+        expiry_ms: None,
+        depth: 0,
+    }
+}
+
+fn try_put(store: &mut TestStore, ms: u64, name: &str, json: &str) -> Result<Written, WriteError> {
+    let space = store.space_named("default").unwrap();
+    let ops = vec![put(name, json)];
+    store.write(now(ms), Write { space, ops, ..Write::default() })
+}
+
+fn lacks(written: Result<Written, WriteError>) -> Reason {
+    match written {
+        Err(WriteError::Unauthorised(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hashes(store: &mut TestStore, space: SpaceId) -> (Option<Hash>, Hash) {
+    (store.state_hash(&space).unwrap(), store.value_hash(&space).unwrap())
+}
+
+#[test]
+fn a_replica_writes_what_it_was_granted_and_nothing_else() {
+    let ([(_, mut a), (_, mut b)], space) = owned();
+    assert_eq!(lacks(try_put(&mut b, 5, "b/x", "1")), Reason::NoGrant);
+    let grant = to(b.replica(), Actions::PUT, "b/");
+    let id = GrantId(a.grant(now(6), &space, grant, None).unwrap().tip.id.0);
+    assert_eq!(lacks(try_put(&mut b, 7, "b/x", "1")), Reason::NoGrant, "it has not come yet");
+    pass(&mut a, &mut b, space);
+    try_put(&mut b, 8, "b/x", "1").unwrap();
+    assert_eq!(lacks(try_put(&mut b, 9, "a/x", "1")), Reason::Key { key: key("a/x") });
+    let delete = KeyOp { key: key("b/x"), op: Op::Delete, retype: false, expect: None };
+    let deleted = b.write(now(9), Write { space, ops: vec![delete], ..Write::default() });
+    assert_eq!(lacks(deleted), Reason::Action { action: Actions::DELETE });
+    let passed_on = b.grant(now(9), &space, to(a.replica(), Actions::PUT, "b/"), None);
+    assert_eq!(lacks(passed_on), Reason::Action { action: Actions::DELEGATE });
+    pass(&mut b, &mut a, space);
+    assert_eq!(text(&mut a, "b/x").as_deref(), Some("1"));
+    assert_eq!(a.grants(&space).unwrap().iter().filter(|granted| granted.id == id).count(), 1);
+    assert!(!a.may_read(&space, &b.replica(), now(9).wall), "to write is not to read");
+    assert!(b.may_read(&space, &a.replica(), now(9).wall));
+}
+
+#[test]
+fn what_a_revoker_had_not_seen_counts_nowhere_whatever_comes_first() {
+    let ([(_, mut a), (disk, mut b), (_, mut early), (_, mut late)], space) = owned();
+    let grant = to(b.replica(), Actions::PUT, "");
+    let id = GrantId(a.grant(now(6), &space, grant, None).unwrap().tip.id.0);
+    pass(&mut a, &mut b, space);
+    try_put(&mut b, 8, "x", "1").unwrap();
+    pass(&mut b, &mut a, space);
+    pass(&mut b, &mut early, space);
+    a.revoke(now(9), &space, id, None).unwrap();
+    // It does not know yet, and dates the rest back too.
+    try_put(&mut b, 10, "x", "2").unwrap();
+    try_put(&mut b, 8, "y", "3").unwrap();
+    assert_eq!(text(&mut b, "x").as_deref(), Some("2"));
+    let seen_by_b = b.version(&space).unwrap();
+    pass(&mut b, &mut early, space);
+    assert_eq!(text(&mut early, "y").as_deref(), Some("3"));
+    pass(&mut a, &mut early, space);
+    pass(&mut a, &mut late, space);
+    pass(&mut b, &mut late, space);
+    pass(&mut a, &mut b, space);
+    pass(&mut b, &mut a, space);
+    let first = hashes(&mut a, space);
+    for store in [&mut a, &mut b, &mut early, &mut late] {
+        assert_eq!(text(store, "x").as_deref(), Some("1"));
+        assert_eq!(text(store, "y"), None);
+        assert_eq!(hashes(store, space), first);
+        let page = store.list(&space, "", None, 9, None).unwrap();
+        assert_eq!(page.keys.len(), 1);
+        // What was true then is true of then.
+        let then = store.get(&space, &key("y"), Some(&seen_by_b)).unwrap();
+        assert!(then.is_some());
+    }
+    assert_eq!(lacks(try_put(&mut b, 20, "z", "1")), Reason::NoGrant);
+    b.flush().unwrap();
+    b.close().unwrap();
+    let mut again = open(&disk, 2);
+    assert_eq!(hashes(&mut again, space), first);
+    assert_eq!(text(&mut again, "x").as_deref(), Some("1"));
+}
+
+#[test]
+fn states_that_were_folded_before_a_revocation_came_are_folded_anew() {
+    let ([(_, mut a), (disk, mut b), (_, mut c)], space) = owned();
+    let grant = to(b.replica(), Actions::PUT, "");
+    let id = GrantId(a.grant(now(6), &space, grant, None).unwrap().tip.id.0);
+    pass(&mut a, &mut b, space);
+    pass(&mut a, &mut c, space);
+    a.revoke(now(7), &space, id, None).unwrap();
+    let name = |at: u64| format!("key-{}", at % 40);
+    for at in 0..600 {
+        try_put(&mut b, 10 + at, &name(at), &at.to_string()).unwrap();
+    }
+    assert!(b.sealed.len() > 1, "some of it lies in sidecars, folded");
+    pass(&mut a, &mut b, space);
+    let first = hashes(&mut a, space);
+    let nothing = |store: &mut TestStore| {
+        assert!((0..40).all(|at| text(store, &name(at)).is_none()));
+        assert!(store.list(&space, "", None, 9, None).unwrap().keys.is_empty());
+    };
+    nothing(&mut b);
+    b.flush().unwrap();
+    drop(b);
+    // Killed: the newest sidecar is older than the revocation.
+    let mut b = open(&disk, 2);
+    nothing(&mut b);
+    let segments: Vec<u64> = b.sealed.iter().map(|sealed| sealed.number).collect();
+    for segment in segments {
+        b.rebuild(segment).unwrap();
+        nothing(&mut b);
+    }
+    pass(&mut b, &mut c, space);
+    nothing(&mut c);
+    pass(&mut b, &mut a, space);
+    assert_eq!(a.state_hash(&space).unwrap(), c.state_hash(&space).unwrap());
+    assert_eq!(a.value_hash(&space).unwrap(), first.1);
+}
+
+#[test]
+fn what_was_written_before_the_genesis_came_is_inert() {
+    let ([(_, mut a), (_, mut c)], space) = owned();
+    let mut b = open(&Arc::new(MemoryDisk::new()), 7);
+    b.join_space(space, "default").unwrap();
+    try_put(&mut b, 3, "early", "1").unwrap();
+    pass(&mut b, &mut c, space);
+    pass(&mut a, &mut b, space);
+    pass(&mut b, &mut a, space);
+    let first = hashes(&mut a, space);
+    for store in [&mut a, &mut b, &mut c] {
+        assert_eq!(text(store, "early"), None);
+        assert_eq!(hashes(store, space), first);
+    }
+}
