@@ -260,8 +260,11 @@ impl<D: Disk + Clone> Node<D> {
     /// Answers an opening of a space that the peer may not sync here.
     pub(super) fn refuse_stranger(&mut self, id: LinkId, space: SpaceId) {
         sometimes!("node-session-not-admitted");
-        let shown = self.links.get(&id).is_some_and(|link| link.refused.contains(&space));
-        let text = if shown {
+        let Some(link) = self.links.get(&id) else { return };
+        let shown = link.refused.contains(&space);
+        let text = if !self.store.may_read(&space, &link.peer, self.now.wall) {
+            "no grant lets this replica read all of that space: ask who owns it"
+        } else if shown {
             "the ticket is not known, used up, or has expired"
         } else {
             "not admitted to that space here: use a ticket"

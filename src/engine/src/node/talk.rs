@@ -370,7 +370,12 @@ impl<D: Disk + Clone> Node<D> {
     /// Sends what was asked for and what is new, as far as credit goes.
     pub(super) fn pump(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
-        let spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
+        let peer = link.peer;
+        let mut spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
+        let now = self.now.wall;
+        spaces.retain(|space| {
+            self.store.may_read(space, &peer, now) || self.shut_out(id, *space)
+        });
         // A chunk of each in turn: a session is not to stand still because another has much to get.
         let mut asking = spaces.clone();
         while !asking.is_empty() {
@@ -379,6 +384,19 @@ impl<D: Disk + Clone> Node<D> {
         for space in spaces {
             self.pump_live(id, space);
         }
+    }
+
+    /// Ends the conversation about a space with a peer that may not read it, any more or, as turns
+    /// out when its genesis comes, at all; returns false.
+    fn shut_out(&mut self, id: LinkId, space: SpaceId) -> bool {
+        sometimes!("node-shut-out");
+        self.refuse_stranger(id, space);
+        let problem = Problem::Refused(Code::NOT_ADMITTED, "admitted no more".to_owned());
+        self.talk_ended(id, space, Err(problem));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.talks.remove(&space);
+        }
+        false
     }
 
     pub(super) fn pump_all(&mut self) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::authority::TooMuch;
 use super::chunk::Chunk;
 use super::waiting::Held;
 use super::{InsertError, ReadError, Store};
@@ -366,6 +367,12 @@ impl<D: Disk + Clone> Store<D> {
             if hlc >= commit.hlc() {
                 return Err(invalid("its stamp is not after that of a dep"));
             }
+        }
+        let ownership = self.table(space_ix)?.ownership.as_ref();
+        if let (Some(ownership), Some(act)) = (ownership, &commit.header().act)
+            && !ownership.authority.has_room_for(act)
+        {
+            return Err(InsertError::Unwritten(TooMuch.to_string()));
         }
         let heads: Vec<(LogId, u64)> = before.into_iter().chain(deps).collect();
         if self.supersedes_only_past(space_ix, commit, &heads)? {

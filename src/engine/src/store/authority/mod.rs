@@ -223,8 +223,7 @@ impl Authority {
             Err(reason) => return Ok(Admitted { sound: Err(reason), changed }),
         };
         let Some(act) = demands.act else { return Ok(Admitted { sound: Ok(()), changed }) };
-        let bytes = act_bytes(act);
-        if self.bytes + bytes > limits::AUTHORITY_BYTES_MAX {
+        if !self.has_room_for(act) {
             return Err(TooMuch);
         }
         let (log, seq) = commit.at;
@@ -236,7 +235,7 @@ impl Authority {
         let (named, rank) = under;
         let seniority = Seniority { rank, named, id: commit.id };
         numbers.push((seq, matches!(act, Act::Revoke(_)).then_some(seniority)));
-        self.bytes += bytes;
+        self.bytes += act_bytes(act);
         let changed = match act {
             Act::Grant(grant) => {
                 let rank = Rank { below: rank.below.saturating_add(1), root: 0 };
@@ -263,7 +262,16 @@ impl Authority {
         demands: &Demands<'_>,
         knows: Knows<'_>,
     ) -> Result<(), Reason> {
-        self.sound(commit, demands, knows).map(drop)
+        self.sound(commit, demands, knows)?;
+        match demands.act {
+            Some(act) if !self.has_room_for(act) => Err(Reason::TooManyActs),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whether an act can be taken in: memory for them is bounded, whoever writes them.
+    pub(crate) fn has_room_for(&self, act: &Act) -> bool {
+        self.bytes + act_bytes(act) <= limits::AUTHORITY_BYTES_MAX
     }
 
     /// Says whether a sound commit counts no more, and why; `named` is the grant that it names.
