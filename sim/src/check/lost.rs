@@ -2,8 +2,9 @@
 //!
 //! Nobody can be made whole here who lost what nobody else has, so it is not asked that all are
 //! equal. That something is lost must have been told of by `verify` once: of a segment that is gone
-//! nobody knows afterwards what was in it, and a repair ends when peers have given what they have. What is promised all along holds nevertheless: nothing is invented, one place of a log is
-//! one commit, equal states show equal values, and nothing stops at an assertion.
+//! nobody knows afterwards what was in it, and a repair ends when peers have given what they have.
+//! What is promised all along holds nevertheless: nothing is invented, one place of a log is one
+//! commit, equal states show equal values, and nothing stops at an assertion.
 
 use super::{Broken, facts};
 use crate::world::World;
