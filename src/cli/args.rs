@@ -3,6 +3,7 @@
 //! Flags that hold for every command may stand anywhere before `--`; see `grammar.rs` for how
 //! they get there. Values, numbers and points may begin with `-`.
 
+mod grant;
 mod id;
 mod node;
 mod query;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub(crate) use grant::Grant;
 pub(crate) use id::Id;
 pub(crate) use node::{Peers, PeersAction, Serve, Space, Sync, Ticket};
 pub(crate) use query::Query;
@@ -164,6 +166,11 @@ pub(crate) enum Command {
     /// Creates, lists and joins spaces
     #[command(subcommand, after_help = "Example:\n  kdelta space create team")]
     Space(Space),
+    /// Lets replicas read and write in an owned space, and takes that back
+    #[command(subcommand, after_help = "Examples:\n  \
+        kdelta grant create --space team --to 5f1c… --can read,write\n  \
+        kdelta grant list --space team")]
+    Grant(Grant),
     /// Checks every byte of the store and changes none
     #[command(after_help = "Example:\n  kdelta verify --deep")]
     Verify(Verify),

@@ -15,6 +15,7 @@ mod demo;
 mod diagnostics;
 mod failure;
 mod grammar;
+mod grant;
 mod graph;
 mod https;
 mod id;
@@ -198,6 +199,7 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
         Command::Ticket(args) => peer::ticket(context, args).await,
         Command::Sync(args) => peer::sync(context, args).await,
         Command::Space(args) => peer::space(context, args).await,
+        Command::Grant(args) => grant::grant(context, args).await,
         Command::Verify(args) => admin::verify(context, args).await,
         Command::Repair(args) => admin::repair(context, args).await,
         Command::Backup(args) => admin::backup(context, args).await,

@@ -294,8 +294,16 @@ pub(crate) fn space_row(space: &SpaceInfo) -> Vec<String> {
 pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit, Failure> {
     let call = match &args {
         Space::List => Call::new(Method::GET, "/v1/spaces"),
-        Space::Create { name } => {
-            Call::new(Method::POST, "/v1/spaces").json(json!({"name": checked(name)?}).to_string())
+        Space::Create { name, owned, root, difficulty } => {
+            let mut body = Map::from_iter([("name".to_owned(), json!(checked(name)?))]);
+            if *owned {
+                body.insert("owned".to_owned(), json!(true));
+                if !root.is_empty() {
+                    body.insert("roots".to_owned(), json!(root));
+                }
+                body.extend(difficulty.map(|bits| ("difficulty".to_owned(), json!(bits))));
+            }
+            Call::new(Method::POST, "/v1/spaces").json(Value::Object(body).to_string())
         }
         Space::Info { name } => {
             let name = name.as_deref().unwrap_or(&context.settings.space.value);

@@ -21,9 +21,9 @@ use super::lock::{Lock, LockError};
 use super::metrics::Requests;
 use super::net::Net;
 use super::{clock, locked};
-use crate::engine::base::{ReplicaId, Rng, SpaceId};
+use crate::engine::base::{GrantId, ReplicaId, Rng, SpaceId};
 use crate::engine::causal::Tip;
-use crate::engine::event::KeyPair;
+use crate::engine::event::{Grant, KeyPair, Owned};
 use crate::engine::log::{Disk as _, Position, SyncTicket};
 use crate::engine::node::{Config, Input, JobId, Node, Output, Report};
 use crate::engine::store::{self, Mirror as _, Outcome, Store, Write, WriteError, Written};
@@ -321,11 +321,45 @@ impl Replica {
     /// # Errors
     /// [`WriteError`]; nothing was stored then.
     pub fn create_space(&self, name: &str) -> Result<SpaceId, WriteError> {
+        self.durably(|store| store.create_space(clock::now(), name))
+    }
+
+    /// Makes a space that its roots own, under a name that is not taken; durable on return.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was stored then.
+    pub fn create_owned_space(&self, name: &str, owned: Owned) -> Result<SpaceId, WriteError> {
+        self.durably(|store| store.create_owned_space(clock::now(), name, owned))
+    }
+
+    /// Grants something in an owned space; durable on return. The id of the grant is that of the
+    /// commit.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was stored then.
+    pub fn grant(&self, space: &SpaceId, grant: Grant) -> Result<Written, WriteError> {
+        self.durably(|store| store.grant(clock::now(), space, grant, None))
+    }
+
+    /// Takes a grant back; durable on return. What is written under it counts no more, but for what
+    /// this replica has.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was stored then.
+    pub fn revoke(&self, space: &SpaceId, target: GrantId) -> Result<Written, WriteError> {
+        self.durably(|store| store.revoke(clock::now(), space, target, None))
+    }
+
+    /// Does something to the store, and waits until it is durable.
+    fn durably<T>(
+        &self,
+        act: impl FnOnce(&mut Store<Disk>) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
         let mut state = locked(&self.shared.state);
         state.check_open()?;
-        let id = state.node.store().create_space(clock::now(), name)?;
+        let done = act(state.node.store())?;
         self.shared.finish(state, Durability::Local)?;
-        Ok(id)
+        Ok(done)
     }
 
     /// Returns the space of that name, or of that id in 64 digits; with `create`, one that is not

@@ -91,11 +91,22 @@ pub(crate) struct Sync {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Space {
-    /// Creates an open space
-    #[command(after_help = "Example:\n  kdelta space create team")]
+    /// Creates a space: open, or owned, where only what was granted counts
+    #[command(after_help = "Examples:\n  kdelta space create team\n  \
+        kdelta space create family --owned")]
     Create {
         /// Its local name
         name: String,
+        /// Grants decide who reads and writes; this replica owns it
+        #[arg(long)]
+        owned: bool,
+        /// An owner, the most senior first: in place of this replica
+        #[arg(long, value_name = "REPLICA", requires = "owned")]
+        root: Vec<String>,
+        /// The work that must be in the id of whoever writes, in bits (see `id new`)
+        #[arg(long, value_name = "BITS", requires = "owned",
+            value_parser = clap::value_parser!(u8).range(0..=40))]
+        difficulty: Option<u8>,
     },
     /// Lists the spaces
     #[command(visible_alias = "ls", after_help = "Example:\n  kdelta space list")]

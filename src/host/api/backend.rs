@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use super::request::Match;
-use crate::engine::base::{Key, ReplicaId, SpaceId, WallTime};
+use crate::engine::base::{GrantId, Key, ReplicaId, SpaceId, WallTime};
 use crate::engine::causal::{Tip, VersionVector};
 use crate::engine::crdt::View;
-use crate::engine::store::{self, Expect, ReadError, Write};
+use crate::engine::event::{Grant, Owned};
+use crate::engine::store::{self, Expect, ReadError, Write, Written};
 use crate::host::clock;
 use crate::host::repair::RepairReport;
 use crate::host::replica::{
@@ -135,13 +136,35 @@ impl Backend {
         })
     }
 
-    /// Makes a space under a name that is not taken.
-    pub(super) fn create_space(&self, name: &str) -> Result<SpaceId, Problem> {
+    /// Makes a space under a name that is not taken, which somebody may own.
+    pub(super) fn create_space(
+        &self,
+        name: &str,
+        owned: Option<Owned>,
+    ) -> Result<SpaceId, Problem> {
         if self.replica.space(name, false)?.is_some() {
             return Err(Problem::new(Kind::Conflict, format!("a space {name:?} is here already"))
                 .hint("Use it, or choose another name"));
         }
-        Ok(self.replica.create_space(name)?)
+        Ok(match owned {
+            Some(owned) => self.replica.create_owned_space(name, owned)?,
+            None => self.replica.create_space(name)?,
+        })
+    }
+
+    /// Returns the id of this replica.
+    pub(super) fn id(&self) -> ReplicaId {
+        self.replica.id()
+    }
+
+    /// Grants something in an owned space.
+    pub(super) fn grant(&self, space: &SpaceId, grant: Grant) -> Result<Written, Problem> {
+        Ok(self.replica.grant(space, grant)?)
+    }
+
+    /// Takes a grant back.
+    pub(super) fn revoke(&self, space: &SpaceId, target: GrantId) -> Result<Written, Problem> {
+        Ok(self.replica.revoke(space, target)?)
     }
 
     /// Writes; returns when the durability is reached.

@@ -10,6 +10,7 @@ mod backend;
 mod bulk;
 mod export;
 mod follow;
+mod grants;
 mod guard;
 mod keys;
 mod node;
@@ -120,6 +121,8 @@ fn of_node() -> Router<Api> {
         .route("/v1/peers", get(node::peers).post(node::add_peer).delete(node::remove_peer))
         .route("/v1/peers/{replica}", axum::routing::delete(node::remove_peer_named))
         .route("/v1/tickets", post(node::ticket))
+        .route("/v1/grants", get(grants::list).post(grants::create))
+        .route("/v1/grants/{id}", axum::routing::delete(grants::revoke))
         .route("/v1/sync", post(node::sync))
         .route("/v1/verify", post(repair::verify))
         .route("/v1/repair", post(repair::repair))

@@ -13,7 +13,7 @@ use super::keys::{Pinned, Range};
 use super::ops::Members;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Query};
-use super::{Answer, json};
+use super::{Answer, grants, json};
 use crate::engine::base::{ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
@@ -166,15 +166,23 @@ fn needed<T>(value: Option<T>, name: &str) -> Result<T, Problem> {
     value.ok_or_else(|| Problem::usage(format!("the field {name:?} is missing")))
 }
 
-/// `POST /v1/spaces` `{"name"}`
+/// `POST /v1/spaces` `{"name","owned","roots","difficulty"}`
 pub(super) async fn create_space(State(api): State<Api>, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let name = needed(members.text("name")?, "name")?;
-    members.nothing_left("the request", "name")?;
+    let (owned, roots) = (members.flag("owned")?, members.texts("roots")?);
+    let difficulty = members.number("difficulty")?;
+    members.nothing_left("the request", "name, owned, roots, difficulty")?;
+    if !owned && (roots.is_some() || difficulty.is_some()) {
+        return Err(Problem::usage("roots and difficulty are an owned space's")
+            .hint("Say \"owned\": true, or on the command line --owned"));
+    }
     let shape = api
         .run(move |backend| {
-            let id = backend.create_space(&name)?;
+            let own = backend.id();
+            let owned = owned.then(|| grants::owners(own, roots, difficulty)).transpose()?;
+            let id = backend.create_space(&name, owned)?;
             describe(backend, &name, id)
         })
         .await?;

@@ -42,6 +42,20 @@ pub(super) fn parse(text: &str, now: WallTime) -> Result<Point, Problem> {
     ))
 }
 
+/// Reads a time to come: an RFC 3339 time, or a span from `now` on, such as `24h`.
+///
+/// # Errors
+/// A usage problem that says how it is written.
+pub(super) fn to_come(text: &str, now: WallTime) -> Result<WallTime, Problem> {
+    let text = text.trim();
+    let span = age_ms(text).filter(|_| !text.starts_with('-'));
+    let after = span.map(|ms| WallTime(now.0.saturating_add(ms)));
+    after.or_else(|| time(text)).filter(|end| *end > now).ok_or_else(|| {
+        Problem::usage(format!("{text:?} is no time to come"))
+            .hint("Write a time such as 2027-01-31T12:00:00Z, or a span such as 24h or 30d")
+    })
+}
+
 /// Tells whether `text` is the beginning of an event id, with or without an index.
 fn is_digits(text: &str) -> bool {
     let (digits, index) = text.split_once('.').unwrap_or((text, "0"));

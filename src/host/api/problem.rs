@@ -258,6 +258,10 @@ impl From<WriteError> for Problem {
                 .hint("Read the key again and decide anew")
                 .with("key", key.as_str())
                 .with("version", version.map(|version| version.to_string())),
+            WriteError::Unauthorised(_) => Self::new(Kind::Forbidden, detail)
+                .hint("kdelta grant list shows what this replica may do; who owns the space grants"),
+            WriteError::Open => Self::new(Kind::Conflict, detail)
+                .hint("Make one that is owned: kdelta space create NAME --owned"),
             WriteError::Empty => Self::usage(detail),
             WriteError::SpaceName(_) => Self::usage(detail),
             WriteError::Draft(error) => Self::draft(&error, detail),

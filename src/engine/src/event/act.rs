@@ -205,7 +205,7 @@ impl Actions {
 
     /// Returns these and `other`.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
