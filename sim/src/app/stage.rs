@@ -87,7 +87,7 @@ impl<A: App> Stage<A> {
         // What is damaged there is nobody's news: the keys show what is left.
         let Ok((arrived, _)) = store.arrived(&space, from, upto, usize::MAX) else { return };
         let mut keys: Vec<Key> = Vec::new();
-        for one in arrived {
+        for one in arrived.into_iter().filter(|one| !one.is_inert) {
             if !guest.own.remove(&one.tip.id) {
                 keys.extend(one.commit.events.iter().filter_map(|event| event.key()));
             }

@@ -176,7 +176,7 @@ impl Watch {
         for (log, position) in store.closed_between(&self.space, from, next) {
             self.forked(store, &log, position, &mut changes)?;
         }
-        for arrived in &found {
+        for arrived in found.iter().filter(|arrived| !arrived.is_inert) {
             for (index, event) in (0_u16..).zip(&arrived.commit.events) {
                 let sent = self.sent.filter(|sent| sent.position == arrived.position);
                 if sent.is_some_and(|sent| index <= sent.index) {

@@ -104,7 +104,8 @@ impl<D: Disk + Clone> Store<D> {
         }
     }
 
-    /// Returns the events of a key, newest first, children before parents; at most `limit`.
+    /// Returns the events of a key that count, newest first, children before parents; at most
+    /// `limit`.
     ///
     /// Costs a read for each event of the key.
     ///
@@ -122,7 +123,9 @@ impl<D: Disk + Clone> Store<D> {
         // Most of what an event supersedes is in the same history: no need to look it up again.
         let ids: BTreeMap<Dot, CommitId> =
             found.iter().map(|found| (found.stamp.dot, found.stamp.commit)).collect();
-        let newest = found.into_iter().rev().take(limit);
+        let ruling = self.table(space_ix)?.ruling(None);
+        let counts = |found: &Found| ruling.counts(&found.stamp.dot.log, found.stamp.dot.seq);
+        let newest = found.into_iter().rev().filter(counts).take(limit);
         newest.map(|found| self.history_event(space_ix, &found, &ids)).collect()
     }
 

@@ -21,6 +21,8 @@ pub struct Arrived {
     pub tip: Tip,
     /// Whether it is on a branch of a forked log.
     pub is_branch: bool,
+    /// Whether it is inert: in an owned space, written without the rights that it needed.
+    pub is_inert: bool,
     /// What it holds.
     pub commit: Loose,
 }
@@ -40,6 +42,7 @@ impl<D: Disk + Clone> Store<D> {
         bytes_max: usize,
     ) -> Result<(Vec<Arrived>, Position), ReadError> {
         let space_ix = self.space_index(space)?;
+        let ruling = self.table(space_ix)?.ruling(None);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for item in self.log.scan(from) {
             let (position, record) = match item {
@@ -62,7 +65,8 @@ impl<D: Disk + Clone> Store<D> {
             if let Some((commit, id)) = self.counted(space, position, &record.body)? {
                 let tip = Tip { log: commit.log, seq: commit.seq, id };
                 let is_branch = self.table(space_ix)?.origin(&tip.log) != tip.log;
-                found.push(Arrived { position, next, tip, is_branch, commit });
+                let is_inert = !ruling.counts(&tip.log, tip.seq);
+                found.push(Arrived { position, next, tip, is_branch, is_inert, commit });
             }
             bytes += record.body.len();
             if bytes >= bytes_max {
