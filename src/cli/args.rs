@@ -167,9 +167,12 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = "Example:\n  kdelta space create team")]
     Space(Space),
     /// Lets replicas read and write in an owned space, and takes that back
-    #[command(subcommand, after_help = "Examples:\n  \
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  \
         kdelta grant create --space team --to 5f1c… --can read,write\n  \
-        kdelta grant list --space team")]
+        kdelta grant list --space team"
+    )]
     Grant(Grant),
     /// Checks every byte of the store and changes none
     #[command(after_help = "Example:\n  kdelta verify --deep")]

@@ -7,8 +7,8 @@ use serde_json::{Map, json};
 use super::args::Grant;
 use super::client::{Answer, Call};
 use super::context::Context;
-use super::failure::{Exit, Failure};
 use super::data::short;
+use super::failure::{Exit, Failure};
 
 /// A grant, as the API shows it.
 #[derive(Deserialize)]
@@ -63,7 +63,8 @@ pub(crate) async fn grant(context: &mut Context<'_>, args: Grant) -> Result<Exit
                 let answer = context.call(call.flag("dry_run", true)).await?;
                 return one(context, &answer, "would revoke");
             }
-            let question = format!("revoke {}: what its holder wrote elsewhere is void", short(&id));
+            let question =
+                format!("revoke {}: what its holder wrote elsewhere is void", short(&id));
             context.console.confirm(&question, context.yes)?;
             let answer = context.call(call).await?;
             one(context, &answer, "revoked")
@@ -77,7 +78,11 @@ fn one(context: &mut Context<'_>, answer: &Answer, what: &str) -> Result<Exit, F
     }
     let shown: Shown = answer.read()?;
     let to = shown.to.as_deref().map(short).unwrap_or("whoever bears it");
-    context.console.line(&format!("{what} {} to {to}: {}", short(&shown.id), shown.can.join(",")))?;
+    context.console.line(&format!(
+        "{what} {} to {to}: {}",
+        short(&shown.id),
+        shown.can.join(",")
+    ))?;
     Ok(Exit::Ok)
 }
 

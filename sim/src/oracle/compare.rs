@@ -164,7 +164,7 @@ fn compare_history<D: Disk + Clone>(fold: &Fold, name: &[u8], store: &mut Store<
     let Ok(key) = Key::from_bytes(name) else { return Ok(()) };
     let about = format!("space {space}, history of {}", text(name));
     let events: BTreeMap<EventId, &Written> =
-        fold.events(name).iter().map(|event| (event.stamp.id, event)).collect();
+        fold.events(name).map(|event| (event.stamp.id, event)).collect();
     let found = match store.ask(|store| store.history(&space, &key, usize::MAX)) {
         Ok(found) => found,
         Err(error) => return differ(&about, &"events", &error),

@@ -11,6 +11,7 @@ use super::commit::{Action, Content, Supersedes, Tip};
 use super::image::History;
 use super::json::is_canonical;
 use super::meta::{self, Tag};
+use super::rights::effective;
 use super::show::{Shown, Stamp};
 
 /// A space as its commits have it.
@@ -18,6 +19,8 @@ use super::show::{Shown, Stamp};
 pub struct Fold {
     /// The commits, and which count.
     pub causes: Causes,
+    /// What is effective of what counts.
+    effective: Set,
     keys: BTreeMap<Arc<[u8]>, Vec<Written>>,
 }
 
@@ -48,6 +51,7 @@ impl Fold {
         histories: impl IntoIterator<Item = &'a History>,
     ) -> Result<Self, Invalid> {
         let causes = Causes::new(space, histories)?;
+        let effective = effective(&causes, &causes.counted);
         let mut keys: BTreeMap<Arc<[u8]>, Vec<Written>> = BTreeMap::new();
         for (at, commit) in causes.of(&causes.counted) {
             for (index, event) in (0_u16..).zip(&commit.events) {
@@ -66,7 +70,7 @@ impl Fold {
                 });
             }
         }
-        Ok(Self { causes, keys })
+        Ok(Self { causes, effective, keys })
     }
 
     /// Every key that an event which counts has touched.
@@ -74,22 +78,32 @@ impl Fold {
         self.keys.keys()
     }
 
-    /// The events of a key that count, none before its past.
-    pub fn events(&self, key: &[u8]) -> &[Written] {
+    /// The events of a key in commits that count, inert ones too, none before its past.
+    fn written(&self, key: &[u8]) -> &[Written] {
         self.keys.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The events of a key that count, none before its past.
+    pub fn events<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = &'a Written> {
+        self.written(key).iter().filter(|event| self.effective.has(event.at))
     }
 
     /// The events that one names and that are in its past.
     pub fn parents(&self, key: &[u8], of: &Written) -> BTreeSet<EventId> {
         let Supersedes::Dots(dots) = &of.supersedes else { return BTreeSet::new() };
         let named = |e: &&Written| dots.binary_search(&e.dot).is_ok() && self.saw(of, e);
-        self.events(key).iter().filter(named).map(|e| e.stamp.id).collect()
+        self.events(key).filter(named).map(|e| e.stamp.id).collect()
     }
 
     /// What a key shows; at a point, if the set of its commits is given.
     pub fn get(&self, key: &[u8], at: Option<&Set>) -> Option<Shown> {
-        let set = at.unwrap_or(&self.causes.counted);
-        let known: Vec<&Written> = self.events(key).iter().filter(|e| set.has(e.at)).collect();
+        let then = at.map(|set| effective(&self.causes, set));
+        self.get_of(key, then.as_ref().unwrap_or(&self.effective))
+    }
+
+    /// What a key shows by the commits of a set, all of which are effective.
+    fn get_of(&self, key: &[u8], set: &Set) -> Option<Shown> {
+        let known: Vec<&Written> = self.written(key).iter().filter(|e| set.has(e.at)).collect();
         let mut places: BTreeMap<Dot, Vec<usize>> = BTreeMap::new();
         for (place, event) in known.iter().enumerate() {
             places.entry(event.dot).or_default().push(place);
@@ -128,7 +142,9 @@ impl Fold {
 
     /// What all keys show that show anything.
     pub fn shown(&self, at: Option<&Set>) -> BTreeMap<Arc<[u8]>, Shown> {
-        let shown = |key: &Arc<[u8]>| Some((Arc::clone(key), self.get(key, at)?));
+        let then = at.map(|set| effective(&self.causes, set));
+        let set = then.as_ref().unwrap_or(&self.effective);
+        let shown = |key: &Arc<[u8]>| Some((Arc::clone(key), self.get_of(key, set)?));
         self.keys.keys().filter_map(shown).collect()
     }
 
@@ -169,7 +185,7 @@ impl Fold {
     /// What was last said of each tag: the commit that says it, and the heads that it names.
     pub fn tags(&self) -> BTreeMap<String, (CommitId, Option<Vec<Tip>>)> {
         let mut tags: BTreeMap<String, (Rank, Option<Vec<Tip>>)> = BTreeMap::new();
-        for commit in self.causes.counted() {
+        for (_, commit) in self.causes.of(&self.effective) {
             let Some(tag) = commit.meta.as_ref().and_then(meta::tag) else { continue };
             let (name, target) = match tag {
                 Tag::Here(name) => (name, Some(vec![commit.tip()])),
@@ -189,7 +205,7 @@ impl Fold {
 /// Of two words on a tag the one with the greater rank holds: stamp, author, commit.
 type Rank = (u64, ReplicaId, CommitId);
 
-fn is_key(key: &[u8]) -> bool {
+pub(super) fn is_key(key: &[u8]) -> bool {
     (1..=1024).contains(&key.len()) && !key.contains(&0) && std::str::from_utf8(key).is_ok()
 }
 

@@ -17,6 +17,7 @@ mod image;
 mod json;
 mod meta;
 mod names;
+mod rights;
 mod segment;
 mod show;
 #[cfg(test)]

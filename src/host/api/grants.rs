@@ -63,11 +63,7 @@ pub(super) async fn create(State(api): State<Api>, body: Body) -> Answer {
 }
 
 /// `DELETE /v1/grants/{id}?space=`
-pub(super) async fn revoke(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    mut ask: Ask,
-) -> Answer {
+pub(super) async fn revoke(State(api): State<Api>, Path(id): Path<String>, mut ask: Ask) -> Answer {
     let space = ask.query.text("space").unwrap_or_else(|| DEFAULT_SPACE.to_owned());
     let dry_run = ask.query.flag("dry_run")?;
     let granted = api

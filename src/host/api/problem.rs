@@ -258,8 +258,9 @@ impl From<WriteError> for Problem {
                 .hint("Read the key again and decide anew")
                 .with("key", key.as_str())
                 .with("version", version.map(|version| version.to_string())),
-            WriteError::Unauthorised(_) => Self::new(Kind::Forbidden, detail)
-                .hint("kdelta grant list shows what this replica may do; who owns the space grants"),
+            WriteError::Unauthorised(_) => Self::new(Kind::Forbidden, detail).hint(
+                "kdelta grant list shows what this replica may do; who owns the space grants",
+            ),
             WriteError::Open => Self::new(Kind::Conflict, detail)
                 .hint("Make one that is owned: kdelta space create NAME --owned"),
             WriteError::Empty => Self::usage(detail),

@@ -373,9 +373,7 @@ impl<D: Disk + Clone> Node<D> {
         let peer = link.peer;
         let mut spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
         let now = self.now.wall;
-        spaces.retain(|space| {
-            self.store.may_read(space, &peer, now) || self.shut_out(id, *space)
-        });
+        spaces.retain(|space| self.store.may_read(space, &peer, now) || self.shut_out(id, *space));
         // A chunk of each in turn: a session is not to stand still because another has much to get.
         let mut asking = spaces.clone();
         while !asking.is_empty() {

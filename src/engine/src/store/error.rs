@@ -5,8 +5,8 @@ use crate::crdt::OpError;
 use crate::event::{DraftError, VoucherError};
 use crate::log::{DiskError, LogError, OpenError as LogOpenError};
 
-use super::{LocalError, Reason};
 use super::sidecar::SidecarError;
+use super::{LocalError, Reason};
 
 /// Why a store could not be opened. Nothing was changed.
 #[non_exhaustive]
