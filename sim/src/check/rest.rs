@@ -104,7 +104,9 @@ impl World {
     /// compared.
     pub(super) fn check_news(&mut self) -> Result<(), Broken> {
         let awake = self.members();
-        let from = awake.get(self.draws.of(Stream::Swarm, 3).index(awake.len())).copied();
+        let drawn = self.draws.of(Stream::Swarm, 3).index(awake.len());
+        // Who owns the space may always write.
+        let from = awake.get(if self.options.owned { 0 } else { drawn }).copied();
         let Some(from) = from.filter(|_| !self.hosts_programs()) else { return Ok(()) };
         let before = self.store(from).map(|store| store.written());
         self.write(from, &[WorkOp::Retype('r', 0, 0)]);

@@ -55,6 +55,8 @@ pub struct Options {
     /// Whether bad media spare no last good copy: it is not asked then that all is made whole, only
     /// that what is lost is told of.
     pub annihilation: bool,
+    /// Whether the replica of the first seat owns the space. All may read it, as others cannot sync.
+    pub owned: bool,
     /// At how many bytes a segment is sealed.
     pub segment_bytes: u32,
     /// Memory of a store, in bytes.
@@ -242,6 +244,22 @@ pub enum Action {
         /// By how much, in milliseconds.
         ms: i64,
     },
+    /// A user lets another replica do something in an owned space.
+    Grant {
+        /// Whose user.
+        from: usize,
+        /// Whom.
+        to: usize,
+        /// What.
+        right: Right,
+    },
+    /// A user takes back whatever the newest grant lets another replica do.
+    Revoke {
+        /// Whose user.
+        from: usize,
+        /// From whom.
+        of: usize,
+    },
     /// Both clocks of a replica go wrong from now on.
     Drift {
         /// Whose.
@@ -249,6 +267,34 @@ pub enum Action {
         /// By how much, in millionths: positive is too fast.
         ppm: i32,
     },
+}
+
+/// What somebody is let do, besides reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Write all keys.
+    Write,
+    /// Write some of them.
+    Some,
+    /// Write, and let others write.
+    Share,
+    /// Everything.
+    All,
+}
+
+impl Right {
+    /// All, each with its name.
+    pub(crate) const ALL: [(Self, &'static str); 4] =
+        [(Self::Write, "write"), (Self::Some, "some"), (Self::Share, "share"), (Self::All, "all")];
+
+    fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(right, _)| *right == self).map_or("write", |(_, name)| name)
+    }
+
+    fn named(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|(_, known)| *known == name);
+        known.map(|(right, _)| right).ok_or_else(|| format!("no right is called `{name}`"))
+    }
 }
 
 /// What is the matter with a ticket.
@@ -354,7 +400,8 @@ impl Action {
             Self::Hostile { to, seats, .. } => [&[*to], seats.as_slice()].concat(),
             Self::OneWay { from, to, .. } | Self::Clog { from, to, .. } => vec![*from, *to],
             Self::Sync { seat, with } => vec![*seat, *with],
-            Self::Ticket { from, to, .. } => vec![*from, *to],
+            Self::Ticket { from, to, .. } | Self::Grant { from, to, .. } => vec![*from, *to],
+            Self::Revoke { from, of } => vec![*from, *of],
             Self::Reset { a, b } => vec![*a, *b],
             Self::Part { .. } => Vec::new(),
         }
@@ -364,7 +411,7 @@ impl Action {
     pub fn is_fault(&self) -> bool {
         use Action::{Act, Repair, Sync, Ticket, Write};
         let asked = matches!(self, Write { .. } | Act { .. } | Sync { .. } | Repair { .. });
-        !asked && !matches!(self, Ticket { .. })
+        !asked && !matches!(self, Ticket { .. } | Self::Grant { .. } | Self::Revoke { .. })
     }
 }
 

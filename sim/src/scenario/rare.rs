@@ -7,7 +7,9 @@
 
 use kdelta_engine::log::{CrashMode, FileId, FileKind};
 
-use super::{Action, DiskFault, Options, Scenario, Step, TicketKind, Topology, WorkOp, shapes};
+use super::{
+    Action, DiskFault, Options, Right, Scenario, Step, TicketKind, Topology, WorkOp, shapes,
+};
 use crate::byzantine::Attack;
 use crate::disk::{Fault, Row, Times};
 use crate::draw::{Draws, Source, Stream};
@@ -36,6 +38,9 @@ const CLASSES: [Class; 18] = [
     (16, annihilation),
 ];
 
+/// Classes that came later: the numbers of those before, which name their draws, stay.
+const LATER: [Class; 1] = [(6, owned)];
+
 /// The same, for classes that make trouble longer.
 const SHAPES: [Class; 7] = [
     (8, shapes::swizzle),
@@ -52,7 +57,8 @@ impl Scenario {
     pub(super) fn add_rare(&mut self) {
         let draws = Draws::new(self.seed);
         let shapes = if self.options.link.mangle_ppm > 0 { &[][..] } else { &SHAPES };
-        for (number, (of, add)) in (0..).zip(CLASSES.iter().chain(shapes)) {
+        let later = (64..).zip(&LATER);
+        for (number, (of, add)) in (0..).zip(CLASSES.iter().chain(shapes)).chain(later) {
             let mut source = draws.of(Stream::Rare, number);
             if source.below(*of) == 0 {
                 add(self, &mut source);
@@ -373,6 +379,31 @@ fn annihilation(scenario: &mut Scenario, source: &mut Source) {
             scenario.write(at_ms, seat, WorkOp::Put(small(source, 9), small(source, 99)));
             scenario.put(at_ms + 5 + source.skewed(60), Action::Disk { seat, fault });
         }
+    }
+}
+
+/// Somebody owns the space, and lets others write, who pass that on or not; what was given is taken
+/// back, also by several of each other.
+fn owned(scenario: &mut Scenario, source: &mut Source) {
+    if !scenario.options.strangers.is_empty() {
+        return;
+    }
+    scenario.options.owned = true;
+    let replicas = scenario.options.replicas;
+    let rights = Right::ALL.map(|(right, _)| right);
+    for to in 1..replicas {
+        let right = rights.get(source.index(rights.len())).copied().unwrap_or(Right::Write);
+        scenario.put(source.below(50), Action::Grant { from: 0, to, right });
+    }
+    for _ in 0..source.skewed(16) {
+        let (from, of) = (source.index(replicas), source.index(replicas));
+        let at_ms = scenario.moment(source);
+        let right = rights.get(source.index(rights.len())).copied().unwrap_or(Right::Write);
+        let action = match source.below(3) {
+            0 => Action::Grant { from, to: of, right },
+            _ => Action::Revoke { from, of },
+        };
+        scenario.put(at_ms, action);
     }
 }
 

@@ -133,6 +133,7 @@ fn options(swarm: &mut Source, calm: bool) -> Options {
         topology: topologies.get(swarm.index(4)).copied().unwrap_or(Topology::Mesh),
         told: false,
         annihilation: false,
+        owned: false,
         segment_bytes: 4096 << swarm.below(5),
         memory_bytes: (256 << 10) << swarm.below(6),
         places: swarm.below(2) == 0,

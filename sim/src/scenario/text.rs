@@ -17,8 +17,8 @@ use std::str::{FromStr, SplitWhitespace};
 use kdelta_engine::log::CrashMode;
 
 use super::{
-    Action, DiskFault, LinkOptions, Options, SEATS_MAX, Scenario, Step, TicketKind, Topology,
-    WorkOp,
+    Action, DiskFault, LinkOptions, Options, Right, SEATS_MAX, Scenario, Step, TicketKind,
+    Topology, WorkOp,
 };
 use crate::disk::Row;
 
@@ -48,6 +48,7 @@ impl Default for Options {
             topology: Topology::Mesh,
             told: false,
             annihilation: false,
+            owned: false,
             segment_bytes: 64 << 10,
             memory_bytes: 4 << 20,
             places: true,
@@ -77,8 +78,11 @@ impl fmt::Display for Scenario {
             writeln!(f, "stranger {seat}")?;
         }
         writeln!(f, "topology {}", topology.name())?;
-        for (name, on) in [("told", self.options.told), ("annihilation", self.options.annihilation)]
-        {
+        for (name, on) in [
+            ("told", self.options.told),
+            ("annihilation", self.options.annihilation),
+            ("owned", self.options.owned),
+        ] {
             if on {
                 writeln!(f, "{name} 1")?;
             }
@@ -153,6 +157,10 @@ impl Scenario {
                 self.options.annihilation = words.number::<u8>()? != 0;
                 return words.end();
             }
+            "owned" => {
+                self.options.owned = words.number::<u8>()? != 0;
+                return words.end();
+            }
             "segment-bytes" => Slot::Short(&mut self.options.segment_bytes),
             "memory-bytes" => {
                 self.options.memory_bytes = words.number()?;
@@ -219,6 +227,8 @@ impl fmt::Display for Action {
             Self::Act { seat, number } => write!(f, "act {seat} {number}"),
             Self::Sync { seat, with } => write!(f, "sync {seat} {with}"),
             Self::Ticket { from, to, kind } => write!(f, "ticket {from} {to} {}", kind.name()),
+            Self::Grant { from, to, right } => write!(f, "grant {from} {to} {}", right.name()),
+            Self::Revoke { from, of } => write!(f, "revoke {from} {of}"),
             Self::Repair { seat } => write!(f, "repair {seat}"),
             Self::Crash { seat, mode, away_ms } => {
                 write!(f, "crash {seat} {} {away_ms}", mode_name(*mode))
@@ -355,6 +365,11 @@ impl<'a> Words<'a> {
                 let (from, to) = (self.seat()?, self.seat()?);
                 Action::Ticket { from, to, kind: TicketKind::named(self.word()?)? }
             }
+            "grant" => {
+                let (from, to) = (self.seat()?, self.seat()?);
+                Action::Grant { from, to, right: Right::named(self.word()?)? }
+            }
+            "revoke" => Action::Revoke { from: self.seat()?, of: self.seat()? },
             "repair" => Action::Repair { seat: self.seat()? },
             "crash" => {
                 let (seat, mode) = (self.seat()?, mode_named(self.word()?)?);

@@ -28,6 +28,8 @@ impl World {
             Action::Write { seat, ops } => self.write(seat, &ops),
             Action::Sync { seat, with } => self.ask_to_sync(seat, with),
             Action::Ticket { from, to, kind } => self.give_ticket(from, to, kind),
+            Action::Grant { from, to, right } => self.grant(from, to, right),
+            Action::Revoke { from, of } => self.revoke(from, of),
             Action::Repair { seat } => self.have_repaired(seat),
             Action::Act { seat, number } => self.hear(seat, News::Act(number)),
             Action::Crash { seat, mode, away_ms } => self.fall(seat, mode, away_ms),
@@ -86,7 +88,12 @@ impl World {
                 self.note(Some(at), What::Requested { op, key, commit });
             }
             // What users get wrong, or what a type does not allow.
-            Err(error @ (WriteError::Op { .. } | WriteError::Draft(_) | WriteError::Empty)) => {
+            Err(
+                error @ (WriteError::Op { .. }
+                | WriteError::Draft(_)
+                | WriteError::Empty
+                | WriteError::Unauthorised(_)),
+            ) => {
                 let (op, key, reason) = (asked.into(), key.into(), error.to_string().into());
                 self.note(Some(at), What::Refused { op, key, reason });
             }

@@ -13,6 +13,7 @@ pub(crate) mod guests;
 mod hostile;
 mod links;
 mod media;
+mod rights;
 mod seat;
 mod strangers;
 

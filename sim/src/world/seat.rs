@@ -217,10 +217,7 @@ impl World {
         }
         let Some(first) = self.awake().first().copied() else { return Ok(()) };
         let now = self.now(first);
-        if let Some(store) = self.store(first) {
-            let made = store.create_space(now, "default");
-            self.space = made.map_err(|error| Broken::new("a space is made", error.to_string()))?;
-        }
+        self.found_space(first)?;
         for seat in self.awake() {
             if self.is_outside(seat)
                 && let Some(store) = self.store(seat)
