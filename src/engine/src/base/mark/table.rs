@@ -212,4 +212,6 @@ pub const ALL: &[Mark] = &[
         name: "sync-unknown-frame-skipped",
         what: "a frame of an unknown optional type is passed over",
     },
+    Mark { name: "node-shut-out", what: "a peer may not read a space any more" },
+    Mark { name: "store-others-count", what: "an act has other commits count than did before" },
 ];
