@@ -140,7 +140,9 @@ impl<D: Disk + Clone> Store<D> {
         if let Supersedes::Dots(dots) = supersedes {
             let table = self.table(space_ix)?;
             let outer = |dot: &Dot| (table.origin(&dot.log), dot.seq, dot.index);
-            for dot in dots {
+            let ruling = table.ruling(None);
+            // What does not count was never superseded.
+            for dot in dots.iter().filter(|dot| ruling.counts(&dot.log, dot.seq)) {
                 let commit = match ids.get(dot) {
                     Some(commit) => *commit,
                     // Across a fork one name stands for several commits: the one that has an
