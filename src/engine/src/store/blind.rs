@@ -108,6 +108,14 @@ impl<D: Disk + Clone> Store<D> {
         self.loss_of(space_ix).is_none()
     }
 
+    /// Asks the log again which segments it knows to have lost records, or cannot read; returns
+    /// those that were noticed before.
+    pub(super) fn notice_anew(&mut self) -> BTreeSet<u64> {
+        let found = self.log.look_again();
+        let found = found.iter().filter(|damage| hides(damage)).map(|damage| damage.segment);
+        std::mem::replace(&mut self.blind.noticed, found.collect())
+    }
+
     /// Checks that no segment from `from` on hides what it holds of a space, unless the caller
     /// makes do with what is intact.
     pub(super) fn check_sight(&self, space_ix: usize, from: u64) -> Result<(), ReadError> {

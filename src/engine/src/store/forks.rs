@@ -14,7 +14,6 @@
 use std::collections::BTreeSet;
 
 use super::apply::{body_of, kinds};
-use super::blind::hides;
 use super::{Damaged, InsertError, ReadError, Store, WriteError};
 use crate::base::{Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
@@ -180,9 +179,7 @@ impl<D: Disk + Clone> Store<D> {
         if self.blind.noticed.is_empty() || self.distrusted.is_some() {
             return Ok(());
         }
-        let found = self.log.look_again();
-        let found = found.iter().filter(|damage| hides(damage)).map(|damage| damage.segment);
-        let unread = std::mem::replace(&mut self.blind.noticed, found.collect());
+        let unread = self.notice_anew();
         if unread == self.blind.noticed {
             return Ok(());
         }

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use super::apply::kinds;
-use super::blind::hides;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Instant, LogId, Now, Reader, SpaceId};
@@ -50,9 +49,7 @@ impl<D: Disk + Clone> Store<D> {
     /// [`WriteError`] if the disk refuses.
     pub fn begin_repair(&mut self) -> Result<(), WriteError> {
         self.sync()?;
-        let noted = self.log.look_again();
-        let noted = noted.iter().filter(|damage| hides(damage)).map(|damage| damage.segment);
-        self.blind.noticed = noted.collect();
+        self.notice_anew();
         let found = super::verify(&self.disk, true);
         let mut found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
         found.damaged_places.extend(&self.blind.noticed);
