@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod bearer;
 pub mod clock;
 pub mod disk;
 mod hot;
@@ -20,6 +21,7 @@ mod reads;
 pub mod rekey;
 pub mod repair;
 pub mod replica;
+mod spaces;
 mod spans;
 mod tls;
 pub mod token;

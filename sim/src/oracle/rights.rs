@@ -12,6 +12,10 @@ use super::commit::{Action, Commit, Content, Kind};
 use super::fold::is_key;
 use super::meta::{self, Tag};
 
+/// Of a revocation, the most senior first: how far its grant is from the roots and which of them
+/// it is, that grant, and its own commit.
+type Seniority = ((usize, u8), Hash, CommitId);
+
 const PUT: u8 = 2;
 const DELETE: u8 = 4;
 const DELEGATE: u8 = 16;
@@ -150,18 +154,18 @@ impl Rights<'_> {
     }
 
     fn effective(&self, known: &Set) -> Set {
-        let mut order: Vec<((usize, u8), Hash, CommitId, usize, Hash)> = Vec::new();
+        let mut order: Vec<(Seniority, usize, Hash)> = Vec::new();
         for at in &self.acts {
             let Some(commit) = self.causes.commits.get(*at) else { continue };
             if let (Some(Act::Revoke(target)), Some(named)) = (&commit.act, commit.grant)
                 && let Some(held) = self.held.get(&named)
             {
-                order.push((held.rank, named, commit.id, *at, *target));
+                order.push(((held.rank, named, commit.id), *at, *target));
             }
         }
         order.sort_unstable();
         let mut revocations = Vec::new();
-        for (.., at, target) in order {
+        for (_, at, target) in order {
             if !self.is_void(at, &revocations) {
                 revocations.push((at, target));
             }

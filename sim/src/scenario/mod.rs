@@ -55,7 +55,7 @@ pub struct Options {
     /// Whether bad media spare no last good copy: it is not asked then that all is made whole, only
     /// that what is lost is told of.
     pub annihilation: bool,
-    /// Whether the replica of the first seat owns the space. All may read it, as others cannot sync.
+    /// Whether the replica of the first seat owns the space. All may read it: others cannot sync.
     pub owned: bool,
     /// At how many bytes a segment is sealed.
     pub segment_bytes: u32,

@@ -1,5 +1,5 @@
-//! An owned world: the first replica owns the space and lets others write, who may pass that on, and
-//! take it back. All may read, as nobody else can sync.
+//! An owned world: the first replica owns the space and lets others write, who may pass that on,
+//! and take it back. All may read, as nobody else can sync.
 
 use kdelta_engine::base::{GrantId, Now, ReplicaId};
 use kdelta_engine::event::{Actions, Audience, Grant, Owned, Prefixes};

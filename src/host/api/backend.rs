@@ -3,20 +3,24 @@
 //! The replica's calls block for the disk, so each request runs on a thread that may block. A read
 //! holds the store's lock only as long as its closure runs: whatever can be long reads in slices.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use serde_json::{Value, json};
 
+use super::caller::Caller;
 use super::problem::{Kind, Problem};
 use super::request::Match;
 use crate::engine::base::{GrantId, Key, ReplicaId, SpaceId, WallTime};
 use crate::engine::causal::{Tip, VersionVector};
 use crate::engine::crdt::View;
 use crate::engine::event::{Grant, Owned};
-use crate::engine::store::{self, Expect, ReadError, Write, Written};
+use crate::engine::store::{self, Expect, ReadError, Rights, Write, Written};
 use crate::host::clock;
 use crate::host::repair::RepairReport;
 use crate::host::replica::{
@@ -29,18 +33,30 @@ pub(super) type Store = store::Store<Disk>;
 /// The space that every replica has.
 pub(super) const DEFAULT_SPACE: &str = "default";
 
-/// What handlers share.
+/// What a handler works with: the replica, and who asks.
 #[derive(Clone)]
-pub(super) struct Api(Replica);
+pub(super) struct Api {
+    replica: Replica,
+    caller: Caller,
+}
+
+impl FromRequestParts<Replica> for Api {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, replica: &Replica) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Nobody);
+        Ok(Self::new(replica.clone(), caller))
+    }
+}
 
 impl Api {
-    pub(super) fn new(replica: Replica) -> Self {
-        Self(replica)
+    pub(super) fn new(replica: Replica, caller: Caller) -> Self {
+        Self { replica, caller }
     }
 
     /// Returns the replica.
     pub(super) fn replica(&self) -> &Replica {
-        &self.0
+        &self.replica
     }
 
     /// Runs `work` where it may block.
@@ -61,7 +77,8 @@ impl Api {
 
     /// Returns the calls that block.
     pub(super) fn backend(&self) -> Backend {
-        Backend { replica: self.0.clone(), degraded: false, partial: Arc::default() }
+        let (replica, caller) = (self.replica.clone(), self.caller.clone());
+        Backend { replica, caller, degraded: false, partial: Arc::default() }
     }
 }
 
@@ -69,6 +86,7 @@ impl Api {
 #[derive(Clone)]
 pub(super) struct Backend {
     replica: Replica,
+    caller: Caller,
     /// Reads answer with what is intact, where something is lost.
     degraded: bool,
     /// Whether one of them met a loss.
@@ -111,7 +129,7 @@ impl Backend {
 
     /// Returns the calls with reads that answer, or do not, with what is left of what is damaged.
     pub(super) fn degraded(&self, degraded: bool) -> Self {
-        Self { degraded, replica: self.replica.clone(), partial: Arc::default() }
+        Self { degraded, partial: Arc::default(), ..self.clone() }
     }
 
     /// Tells whether a read answered with less than there was.
@@ -119,21 +137,61 @@ impl Backend {
         self.partial.load(Ordering::Relaxed)
     }
 
-    /// Returns a space that is read from; only the default one is made for that.
-    pub(super) fn space(&self, name: &str) -> Result<SpaceId, Problem> {
-        self.replica.space(name, name == DEFAULT_SPACE)?.ok_or_else(|| {
+    /// Returns a space of which keys that begin like `prefix` are read, all of it where that is
+    /// empty. Only the default one is made for that.
+    pub(super) fn space(&self, name: &str, prefix: &str) -> Result<SpaceId, Problem> {
+        let space = self.space_to_name(name)?;
+        self.check_read(prefix)?;
+        Ok(space)
+    }
+
+    /// Checks that the caller may read whatever keys begin like `prefix`, in its space.
+    pub(super) fn check_read(&self, prefix: &str) -> Result<(), Problem> {
+        self.caller.check_read(&self.replica, prefix)
+    }
+
+    /// Returns a space of which nothing is read but that it is there.
+    pub(super) fn space_to_name(&self, name: &str) -> Result<SpaceId, Problem> {
+        let create = name == DEFAULT_SPACE && self.caller.only_space().is_none();
+        let found = self.replica.space(name, create)?;
+        self.check_space(name, found)?;
+        found.ok_or_else(|| {
             Problem::new(Kind::NotFound, format!("no space {name:?} here"))
                 .hint("The first write makes it; spaces of others come with a ticket")
                 .with("space", name)
         })
     }
 
-    /// Returns a space that is written to; it is made if it is not there.
+    /// Returns a space that is written to; the owner's is made if it is not there.
     pub(super) fn space_to_write(&self, name: &str) -> Result<SpaceId, Problem> {
-        self.replica.space(name, true)?.ok_or_else(|| {
+        let found = self.replica.space(name, self.caller.only_space().is_none())?;
+        self.check_space(name, found)?;
+        found.ok_or_else(|| {
             Problem::new(Kind::NotFound, format!("no space has the id {name}"))
                 .hint("Spaces of others come with a ticket: kdelta space join TICKET")
         })
+    }
+
+    /// Who may see one space only is not told whether there are others.
+    fn check_space(&self, name: &str, found: Option<SpaceId>) -> Result<(), Problem> {
+        match self.caller.only_space() {
+            Some(only) if found != Some(only) => Err(Problem::new(
+                Kind::Forbidden,
+                format!("the token is not for the space {name:?}"),
+            )
+            .hint(format!("Name its own by --space {only}, or as it is called here"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the one space that the caller may see; none for the owner, who may see all.
+    pub(super) fn only_space(&self) -> Option<SpaceId> {
+        self.caller.only_space()
+    }
+
+    /// Returns what limits the caller; none if nothing does.
+    pub(super) fn rights(&self) -> Result<Option<Rights>, Problem> {
+        self.caller.rights(&self.replica)
     }
 
     /// Makes a space under a name that is not taken, which somebody may own.
@@ -169,6 +227,7 @@ impl Backend {
 
     /// Writes; returns when the durability is reached.
     pub(super) fn write(&self, write: Write, durability: Durability) -> Result<Committed, Problem> {
+        self.caller.check_write(&self.replica, &write)?;
         Ok(self.replica.write(write, durability)?)
     }
 

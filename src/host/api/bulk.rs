@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::HeaderMap;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json as value};
@@ -35,12 +34,7 @@ const FLUSH_LINES: usize = 512;
 const FLUSH_BYTES: usize = 1 << 20;
 
 /// `POST /v1/spaces/{space}/batch[?chunk=N]`
-pub(super) async fn batch(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    mut ask: Ask,
-    body: Body,
-) -> Answer {
+pub(super) async fn batch(api: Api, headers: HeaderMap, mut ask: Ask, body: Body) -> Answer {
     let chunk = match ask.query.number("chunk")? {
         Some(0) => return Err(Problem::usage("a chunk has at least one line")),
         Some(chunk) => usize::try_from(chunk).unwrap_or(usize::MAX),
@@ -176,12 +170,7 @@ fn with_counts(mut problem: Problem, counts: &Counts) -> Problem {
 }
 
 /// `POST /v1/spaces/{space}/import`
-pub(super) async fn import(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    ask: Ask,
-    body: Body,
-) -> Answer {
+pub(super) async fn import(api: Api, headers: HeaderMap, ask: Ask, body: Body) -> Answer {
     request::media(&headers, &[Media::Lines, Media::Json])?;
     // It is durable here at the end whatever is preferred.
     let durability = request::durability(&headers)?;

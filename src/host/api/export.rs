@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
 use serde::Serialize;
 
 use super::backend::{Api, Backend};
@@ -59,14 +58,15 @@ struct CommitShape {
 }
 
 /// `GET /v1/spaces/{space}/export?prefix=&history=`
-pub(super) async fn export(State(api): State<Api>, mut ask: Ask) -> Answer {
+pub(super) async fn export(api: Api, mut ask: Ask) -> Answer {
     let prefix = ask.query.text("prefix").unwrap_or_default();
     let history = ask.query.flag("history")?;
     let degraded = ask.query.flag("degraded")?;
     let name = ask.space;
     stream(&api, move |backend, out| {
         let backend = &backend.degraded(degraded);
-        let space = backend.space(&name)?;
+        // A line of history has the notes and tags of its commit, which are of all keys.
+        let space = backend.space(&name, if history { "" } else { &prefix })?;
         if history {
             with_history(backend, space, prefix, out)
         } else {

@@ -1,4 +1,4 @@
-//! Who may come in by the open door: a name that is ours, a page that is ours, the owner's token.
+//! Who may come in by the open door: a name that is ours, a page that is ours, a token that is good.
 //!
 //! A browser lets any page send requests to this machine. So a request must name a host that can
 //! only be this one: `localhost`, an address, or a name that was allowed; a page that re-binds its
@@ -6,7 +6,7 @@
 //! this very host, or of an origin that was allowed, which may then read the answer too
 //! (Fetch, "CORS protocol"). What a page loads without saying whose page it is, as a script or a
 //! picture, the browser tells apart (Fetch Metadata) and keeps from the page (CORP). Whatever asks
-//! for data must show the token; who only asks for life need not.
+//! for data must show a token, the owner's or that of a grant; who only asks for life need not.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,11 +22,14 @@ use axum::http::{
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse as _;
 
+use super::backend::Api;
+use super::caller::{Caller, no_token, wrong_token};
 use super::observe;
 use super::problem::{Kind, Problem};
 use crate::engine::base::{Hash, sha256};
+use crate::host::bearer::{Damaged, Token};
 use crate::host::http::host_of;
-use crate::host::metrics::Requests;
+use crate::host::replica::Replica;
 
 /// Routes that tell only whether the node is alive and well.
 const OPEN_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
@@ -68,8 +71,8 @@ impl Guard {
     /// Puts the guard before all routes of a router.
     ///
     /// Whom it turns away is counted too.
-    pub fn protect(self, requests: Requests, router: Router) -> Router {
-        router.layer(from_fn_with_state((Arc::new(self), requests), pass))
+    pub(super) fn protect(self, replica: Replica, router: Router) -> Router {
+        router.layer(from_fn_with_state((Arc::new(self), replica), pass))
     }
 
     /// Returns the origin that may read the answer, if a request comes from a page elsewhere.
@@ -78,10 +81,24 @@ impl Guard {
         self.origin(request.headers(), &host)
     }
 
-    /// Tells whether a request may pass that comes from a good place.
-    fn admit(&self, request: &Request<Body>) -> Result<(), Problem> {
+    /// Says who sent a request that comes from a good place. What the token of a grant is worth is
+    /// not asked.
+    fn admit(&self, request: &Request<Body>) -> Result<Caller, Problem> {
         let is_open = OPEN_ROUTES.contains(&request.uri().path());
-        if is_open || is_preflight(request) { Ok(()) } else { self.check_token(request.headers()) }
+        if is_open || is_preflight(request) {
+            return Ok(Caller::Nobody);
+        }
+        match (shown(request.headers()), &self.token) {
+            (Some(word), _) if Token::is_meant(word) => {
+                let token =
+                    word.parse().map_err(|error: Damaged| wrong_token(error.to_string()))?;
+                Ok(Caller::Bearer(token))
+            }
+            (_, None) => Ok(Caller::Owner),
+            (Some(word), Some(token)) if of_token(word) == *token => Ok(Caller::Owner),
+            (Some(_), Some(_)) => Err(wrong_token("the token is not the right one")),
+            (None, Some(_)) => Err(no_token()),
+        }
     }
 
     /// Returns the host that a request names, if it can only be this one.
@@ -124,33 +141,22 @@ impl Guard {
         Err(Problem::new(Kind::Forbidden, format!("pages of {origin:?} may not ask here"))
             .hint(format!("If they shall, start with --http-allow {origin}")))
     }
+}
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return Ok(()) };
-        let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
-        let given = given.and_then(|given| given.split_once(' '));
-        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let given = given.or(headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(offered));
-        let hint = "Show the owner's token, in the file `token` of the data directory: \
-            Authorization: Bearer TOKEN, or --token-file FILE";
-        match given {
-            Some((_, given)) if of_token(given.trim()) == *token => Ok(()),
-            Some(_) => {
-                Err(Problem::new(Kind::Unauthorised, "the token is not the right one").hint(hint))
-            }
-            None => Err(Problem::new(Kind::Unauthorised, "there is no token").hint(hint)),
-        }
-    }
+/// Returns the token that a request shows.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|given| given.to_str().ok());
+    let given = given.and_then(|given| given.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let given = given.map(|(_, word)| word.trim());
+    given.or(headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(offered))
 }
 
 /// Returns the token among the protocols that are offered for a WebSocket: a page in a browser
 /// cannot set `Authorization` there.
-fn offered(protocols: &HeaderValue) -> Option<(&str, &str)> {
-    let names = protocols.to_str().ok()?.split(',');
-    names
-        .map(str::trim)
-        .find_map(|name| name.strip_prefix("bearer."))
-        .map(|token| ("bearer", token))
+fn offered(protocols: &HeaderValue) -> Option<&str> {
+    let mut names = protocols.to_str().ok()?.split(',').map(str::trim);
+    names.find_map(|name| name.strip_prefix("bearer."))
 }
 
 fn of_token(token: &str) -> Hash {
@@ -165,21 +171,28 @@ fn is_preflight(request: &Request<Body>) -> bool {
 }
 
 async fn pass(
-    State((guard, requests)): State<(Arc<Guard>, Requests)>,
-    request: Request<Body>,
+    State((guard, replica)): State<(Arc<Guard>, Replica)>,
+    mut request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
     let (origin, admitted) = match guard.place(&request) {
         Ok(origin) => (origin, guard.admit(&request)),
         Err(problem) => (None, Err(problem)),
     };
+    let admitted = match admitted {
+        Ok(Caller::Bearer(token)) => known(&replica, token).await,
+        other => other,
+    };
     let mut response = match admitted {
-        Ok(()) if is_preflight(&request) && origin.is_some() => permission(),
-        Ok(()) => next.run(request).await,
+        Ok(_) if is_preflight(&request) && origin.is_some() => permission(),
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => {
             let response = problem.into_response();
             let (method, status) = (observe::method(request.method()), response.status().as_u16());
-            requests.answered(method, observe::NO_ROUTE, status, Duration::ZERO);
+            replica.requests().answered(method, observe::NO_ROUTE, status, Duration::ZERO);
             tracing::debug!(method, status, "turned away");
             response
         }
@@ -195,6 +208,13 @@ async fn pass(
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
     }
     response
+}
+
+/// Returns the bearer of a token that says something here and now.
+async fn known(replica: &Replica, token: Token) -> Result<Caller, Problem> {
+    let caller = Caller::Bearer(token);
+    let api = Api::new(replica.clone(), caller.clone());
+    api.run(|backend| backend.rights()).await.map(|_| caller)
 }
 
 /// Says what a page of an allowed origin may send.
@@ -234,7 +254,7 @@ mod tests {
         match guard.place(&request) {
             Ok(origin) => {
                 let origin = origin.map(|origin| origin.to_str().unwrap().to_owned());
-                (guard.admit(&request).map_or_else(status, |()| 200), origin)
+                (guard.admit(&request).map_or_else(status, |_| 200), origin)
             }
             Err(problem) => (status(problem), None),
         }

@@ -1,7 +1,6 @@
 //! Reading, writing and listing keys.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::backend::{Api, Backend, Store};
@@ -30,7 +29,7 @@ const SLICE_KEYS_MAX: usize = 512;
 const SLICE_BYTES: usize = 4 << 20;
 
 /// `GET /v1/spaces/{space}/keys/{key}`
-pub(super) async fn get(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+pub(super) async fn get(api: Api, headers: HeaderMap, mut ask: Ask) -> Answer {
     let key = ask.key()?;
     let at = ask.query.text("at");
     let degraded = ask.query.flag("degraded")?;
@@ -38,7 +37,7 @@ pub(super) async fn get(State(api): State<Api>, headers: HeaderMap, mut ask: Ask
     let (view, partial) = api
         .run(move |backend| {
             let backend = backend.degraded(degraded);
-            let space = backend.space(&space)?;
+            let space = backend.space(&space, of.as_str())?;
             let at = backend.resolve_any(&space, at.as_deref())?;
             let view = backend.view(&space, &of, at.as_ref())?;
             Ok((view, backend.is_partial()))
@@ -60,12 +59,8 @@ pub(super) async fn get(State(api): State<Api>, headers: HeaderMap, mut ask: Ask
 }
 
 /// `GET /v1/spaces/{space}/keys`: a list, or one key if `?key=` is there.
-pub(super) async fn get_or_list(state: State<Api>, headers: HeaderMap, ask: Ask) -> Answer {
-    if ask.key_if_any()?.is_some() {
-        get(state, headers, ask).await
-    } else {
-        list(state, ask).await
-    }
+pub(super) async fn get_or_list(api: Api, headers: HeaderMap, ask: Ask) -> Answer {
+    if ask.key_if_any()?.is_some() { get(api, headers, ask).await } else { list(api, ask).await }
 }
 
 fn no_key(key: &Key) -> Problem {
@@ -79,12 +74,7 @@ fn etag(view: &View) -> String {
 }
 
 /// `PUT /v1/spaces/{space}/keys/{key}`
-pub(super) async fn put(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    mut ask: Ask,
-    body: Body,
-) -> Answer {
+pub(super) async fn put(api: Api, headers: HeaderMap, mut ask: Ask, body: Body) -> Answer {
     let key = ask.key()?;
     let retype = ask.query.flag("retype")?;
     let condition = condition(&headers, &mut ask)?;
@@ -103,7 +93,7 @@ pub(super) async fn put(
 }
 
 /// `DELETE /v1/spaces/{space}/keys/{key}`
-pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+pub(super) async fn delete(api: Api, headers: HeaderMap, mut ask: Ask) -> Answer {
     let key = ask.key()?;
     let condition = condition(&headers, &mut ask)?;
     if ask.query.flag("dry_run")? {
@@ -123,7 +113,7 @@ async fn would_delete(
     let of = key.clone();
     let view = api
         .run(move |backend| {
-            let space = backend.space(&space)?;
+            let space = backend.space(&space, of.as_str())?;
             let expect = backend.expect(&space, &of, condition)?;
             let view = backend.read(|store| store.get(&space, &of, None))?;
             if expect.is_some_and(|expect| !expect.holds(view.as_ref())) {
@@ -143,12 +133,7 @@ async fn would_delete(
 }
 
 /// `POST /v1/spaces/{space}/ops/{key}`
-pub(super) async fn op(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    mut ask: Ask,
-    body: Body,
-) -> Answer {
+pub(super) async fn op(api: Api, headers: HeaderMap, mut ask: Ask, body: Body) -> Answer {
     let key = ask.key()?;
     let condition = condition(&headers, &mut ask)?;
     request::media(&headers, &[Media::Json])?;
@@ -239,7 +224,7 @@ pub(super) struct Range {
     pub(super) after: Option<String>,
 }
 
-async fn list(State(api): State<Api>, mut ask: Ask) -> Answer {
+async fn list(api: Api, mut ask: Ask) -> Answer {
     let query = &mut ask.query;
     let (at, values) = (query.text("at"), query.flag("values")?);
     let limit = query.limit(PAGE_KEYS)?;
@@ -258,7 +243,7 @@ async fn list(State(api): State<Api>, mut ask: Ask) -> Answer {
     }
     stream(&api, move |backend, out| {
         let backend = &backend.degraded(degraded);
-        let space = backend.space(&name)?;
+        let space = backend.space(&name, &range.prefix)?;
         let pinned = Pinned::new(backend, space, at.as_deref())?;
         pinned.walk(backend, range, usize::MAX, |key, view| {
             out.line(&render(&Listed::new(key, view, values))?)?;
@@ -278,7 +263,7 @@ fn page(
     values: bool,
     limit: usize,
 ) -> Result<Page, Problem> {
-    let space = backend.space(space)?;
+    let space = backend.space(space, &range.prefix)?;
     let pinned = Pinned::new(backend, space, at)?;
     let (mut keys, mut bytes, mut last) = (Vec::new(), 0, None);
     let more = pinned.walk(backend, range, limit, |key, view| {

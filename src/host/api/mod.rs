@@ -8,6 +8,7 @@
 
 mod backend;
 mod bulk;
+mod caller;
 mod export;
 mod follow;
 mod grants;
@@ -30,15 +31,15 @@ mod tags;
 mod tests;
 mod watch;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, Response, StatusCode, Uri, header};
-use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post, put};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
 use serde::Serialize;
 
-use backend::Api;
+use caller::Caller;
 pub use guard::Guard;
 use problem::{Kind, Problem};
 
@@ -47,36 +48,35 @@ use super::replica::{Durability, Replica};
 /// What a handler returns.
 type Answer = Result<Response<Body>, Problem>;
 
-/// Returns the router of all routes, for trusted callers: it checks no token.
+/// Returns the router of all routes, for the owner: it checks no token.
 pub fn router(replica: Replica) -> Router {
-    finish(of_everybody().merge(of_files()), replica)
+    finish(of_everybody().merge(of_files()), replica).layer(Extension(Caller::Owner))
 }
 
 /// Returns the router for those who come by the network: a guard stands before it, and no route
 /// writes files where the node runs.
 pub fn guarded(replica: Replica, guard: Guard) -> Router {
-    let requests = replica.requests().clone();
-    guard.protect(requests, finish(of_everybody(), replica))
+    guard.protect(replica.clone(), finish(of_everybody(), replica))
 }
 
-fn of_everybody() -> Router<Api> {
-    Router::new().merge(of_keys()).merge(of_spaces()).merge(of_node())
+fn of_everybody() -> Router<Replica> {
+    let of_owner = of_owner().route_layer(from_fn(caller::owners_only));
+    Router::new().merge(of_keys()).merge(of_spaces()).merge(of_life()).merge(of_owner)
 }
 
-fn finish(routes: Router<Api>, replica: Replica) -> Router {
+fn finish(routes: Router<Replica>, replica: Replica) -> Router {
     let requests = replica.requests().clone();
-    let api = Api::new(replica);
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         // Each handler bounds its body by what it is for.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(requests, observe::observe))
-        .with_state(api)
+        .with_state(replica)
 }
 
 /// Routes of single keys; the key is the rest of the path, or `?key=`.
-fn of_keys() -> Router<Api> {
+fn of_keys() -> Router<Replica> {
     let key = || get(keys::get).put(keys::put).delete(keys::delete);
     let list = get(keys::get_or_list).put(keys::put).delete(keys::delete);
     Router::new()
@@ -94,10 +94,9 @@ fn of_keys() -> Router<Api> {
 }
 
 /// Routes of whole spaces.
-fn of_spaces() -> Router<Api> {
+fn of_spaces() -> Router<Replica> {
     Router::new()
-        .route("/v1/spaces", get(node::spaces).post(node::create_space))
-        .route("/v1/spaces/join", post(node::join))
+        .route("/v1/spaces", get(node::spaces))
         .route("/v1/spaces/{space}", get(node::space))
         .route("/v1/spaces/{space}/batch", post(bulk::batch))
         .route("/v1/spaces/{space}/query", post(query::query))
@@ -106,31 +105,41 @@ fn of_spaces() -> Router<Api> {
         .route("/v1/spaces/{space}/tags", get(tags::list))
         .route("/v1/spaces/{space}/tags/{*name}", put(tags::create).delete(tags::delete))
         .route("/v1/spaces/{space}/watch", get(watch::watch))
+        .route("/v1/grants", get(grants::list))
+        .route("/v1/grants/{id}", get(grants::inspect))
 }
 
-/// Routes of the replica and its node.
-fn of_node() -> Router<Api> {
+/// Routes that tell whether the node is well, and what it can be asked.
+fn of_life() -> Router<Replica> {
     Router::new()
         .route("/healthz", get(observe::health))
         .route("/readyz", get(observe::ready))
-        .route("/metrics", get(observe::metrics))
         .route("/openapi.json", get(description))
+}
+
+/// Routes of the replica and its node: its owner's, whatever a token says.
+fn of_owner() -> Router<Replica> {
+    Router::new()
+        .route("/metrics", get(observe::metrics))
         .route("/v1/id", get(node::id))
         .route("/v1/status", get(node::status))
         .route("/v1/stats", get(node::stats))
         .route("/v1/peers", get(node::peers).post(node::add_peer).delete(node::remove_peer))
-        .route("/v1/peers/{replica}", axum::routing::delete(node::remove_peer_named))
+        .route("/v1/peers/{replica}", delete(node::remove_peer_named))
         .route("/v1/tickets", post(node::ticket))
-        .route("/v1/grants", get(grants::list).post(grants::create))
-        .route("/v1/grants/{id}", axum::routing::delete(grants::revoke))
+        .route("/v1/spaces", post(node::create_space))
+        .route("/v1/spaces/join", post(node::join))
+        .route("/v1/grants", post(grants::create))
+        .route("/v1/grants/{id}", delete(grants::revoke))
         .route("/v1/sync", post(node::sync))
         .route("/v1/verify", post(repair::verify))
         .route("/v1/repair", post(repair::repair))
 }
 
 /// Routes that write files where the node runs.
-fn of_files() -> Router<Api> {
-    Router::new().route("/v1/backup", post(node::backup))
+fn of_files() -> Router<Replica> {
+    let routes = Router::new().route("/v1/backup", post(node::backup));
+    routes.route_layer(from_fn(caller::owners_only))
 }
 
 /// `GET /openapi.json`: the description of this API, as it stands beside this file.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json as value};
 
@@ -28,7 +27,7 @@ const TICKET_EXPIRES: Duration = Duration::from_hours(24);
 const TICKET_PREFIX: &str = "kd1";
 
 /// `GET /v1/id`
-pub(super) async fn id(State(api): State<Api>) -> Answer {
+pub(super) async fn id(api: Api) -> Answer {
     let replica = api.run(|backend| backend.read(|store| Ok(store.replica()))).await?;
     json(&value!({"replica": replica.to_string(), "work": work(&replica)}))
 }
@@ -120,23 +119,28 @@ fn closed(store: &Store, space: &SpaceId) -> Result<Vec<Value>, ReadError> {
 }
 
 fn all_spaces(backend: &Backend) -> Result<Vec<SpaceShape>, Problem> {
-    backend.space(DEFAULT_SPACE)?;
+    let only = backend.only_space();
+    match only {
+        None => backend.space_to_name(DEFAULT_SPACE).map(drop)?,
+        Some(_) => backend.check_read("")?,
+    }
     let spaces = backend.read(|store| Ok(store.local().spaces.clone()))?;
-    let served = spaces.iter().filter(|space| !space.retired);
+    let seen = |id: &SpaceId| only.is_none_or(|only| only == *id);
+    let served = spaces.iter().filter(|space| !space.retired && seen(&space.id));
     served.map(|space| describe(backend, &space.name, space.id)).collect()
 }
 
 /// `GET /v1/spaces`
-pub(super) async fn spaces(State(api): State<Api>) -> Answer {
+pub(super) async fn spaces(api: Api) -> Answer {
     let spaces = api.run(all_spaces).await?;
     json(&value!({ "spaces": spaces }))
 }
 
 /// `GET /v1/spaces/{space}`
-pub(super) async fn space(State(api): State<Api>, ask: Ask) -> Answer {
+pub(super) async fn space(api: Api, ask: Ask) -> Answer {
     let shape = api
         .run(move |backend| {
-            let id = backend.space(&ask.space)?;
+            let id = backend.space(&ask.space, "")?;
             describe(backend, &name_of(backend, id)?, id)
         })
         .await?;
@@ -167,7 +171,7 @@ fn needed<T>(value: Option<T>, name: &str) -> Result<T, Problem> {
 }
 
 /// `POST /v1/spaces` `{"name","owned","roots","difficulty"}`
-pub(super) async fn create_space(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn create_space(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let name = needed(members.text("name")?, "name")?;
@@ -190,7 +194,7 @@ pub(super) async fn create_space(State(api): State<Api>, body: Body) -> Answer {
 }
 
 /// `POST /v1/spaces/join` `{"ticket","as"}`
-pub(super) async fn join(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn join(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let (ticket, name) = (needed(members.text("ticket")?, "ticket")?, members.text("as")?);
@@ -205,7 +209,7 @@ pub(super) async fn join(State(api): State<Api>, body: Body) -> Answer {
 }
 
 /// `GET /v1/status`
-pub(super) async fn status(State(api): State<Api>) -> Answer {
+pub(super) async fn status(api: Api) -> Answer {
     let status = api
         .run(|backend| {
             let spaces = all_spaces(backend)?;
@@ -244,7 +248,7 @@ fn peer(peer: &PeerStatus) -> Value {
 }
 
 /// `GET /v1/stats`
-pub(super) async fn stats(State(api): State<Api>) -> Answer {
+pub(super) async fn stats(api: Api) -> Answer {
     let stats = api.run(|backend| Ok(backend.stats())).await?;
     json(&nested(stats))
 }
@@ -268,7 +272,7 @@ fn nested(stats: Vec<(String, u64)>) -> Value {
 }
 
 /// `GET /v1/peers`
-pub(super) async fn peers(State(api): State<Api>) -> Answer {
+pub(super) async fn peers(api: Api) -> Answer {
     let status = api.run(|backend| Ok(backend.status())).await?;
     let strangers = status.strangers.iter();
     let strangers = strangers
@@ -280,7 +284,7 @@ pub(super) async fn peers(State(api): State<Api>) -> Answer {
 }
 
 /// `POST /v1/peers` `{"replica","space","address"}`
-pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn add_peer(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let replica = replica_of(&needed(members.text("replica")?, "replica")?)?;
@@ -289,7 +293,7 @@ pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
     let space = space.unwrap_or_else(|| DEFAULT_SPACE.to_owned());
     let known = api
         .run(move |backend| {
-            let space = backend.space(&space)?;
+            let space = backend.space_to_name(&space)?;
             backend.peers_add(replica, address.clone(), space)?;
             let peers = backend.status().peers;
             let known = peers.iter().find(|peer| peer.replica == replica).map(peer);
@@ -303,7 +307,7 @@ pub(super) async fn add_peer(State(api): State<Api>, body: Body) -> Answer {
 }
 
 /// `DELETE /v1/peers?dry_run=` `{"replica"}` or `?replica=`
-pub(super) async fn remove_peer(State(api): State<Api>, mut query: Query, body: Body) -> Answer {
+pub(super) async fn remove_peer(api: Api, mut query: Query, body: Body) -> Answer {
     let named = query.text("replica");
     let given = Given::of(body).await?;
     let mut members = given.members()?;
@@ -317,7 +321,7 @@ pub(super) async fn remove_peer(State(api): State<Api>, mut query: Query, body: 
 
 /// `DELETE /v1/peers/{replica}?dry_run=`
 pub(super) async fn remove_peer_named(
-    State(api): State<Api>,
+    api: Api,
     axum::extract::Path(replica): axum::extract::Path<String>,
     mut query: Query,
 ) -> Answer {
@@ -342,7 +346,7 @@ fn replica_of(text: &str) -> Result<ReplicaId, Problem> {
 }
 
 /// `POST /v1/tickets` `{"space","expires_ms"|"expires_s","uses"}`
-pub(super) async fn ticket(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn ticket(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let space = members.text("space")?.unwrap_or_else(|| DEFAULT_SPACE.to_owned());
@@ -365,7 +369,7 @@ pub(super) async fn ticket(State(api): State<Api>, body: Body) -> Answer {
     let end = super::backend::now().0.saturating_add(millis(expires));
     let ticket = api
         .run(move |backend| {
-            let space = backend.space(&space)?;
+            let space = backend.space_to_name(&space)?;
             backend.ticket(space, expires, uses)
         })
         .await?;
@@ -378,7 +382,7 @@ fn millis(span: Duration) -> u64 {
 }
 
 /// `POST /v1/sync` `{"peer": TICKET|ID@ADDR|ID, "as"}`; without a peer, with all.
-pub(super) async fn sync(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn sync(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let (peer, name) = (members.text("peer")?, members.text("as")?);
@@ -445,7 +449,7 @@ fn sync_problem(problem: &node::Problem) -> Problem {
 }
 
 /// `POST /v1/backup` `{"path"}`
-pub(super) async fn backup(State(api): State<Api>, body: Body) -> Answer {
+pub(super) async fn backup(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
     let path = PathBuf::from(needed(members.text("path")?, "path")?);

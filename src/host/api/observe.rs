@@ -69,7 +69,7 @@ pub(super) async fn health() -> Answer {
 }
 
 /// `GET /readyz`: the store is open, and its disk takes writes.
-pub(super) async fn ready(State(api): State<Api>) -> Answer {
+pub(super) async fn ready(api: Api) -> Answer {
     match api.run(|backend| Ok(backend.replica().unready())).await? {
         None => json(&value!({"ready": true})),
         Some(why) => Err(Problem::new(Kind::Unavailable, format!("the node is not ready: {why}"))
@@ -78,7 +78,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Answer {
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(State(api): State<Api>) -> Answer {
+pub(super) async fn metrics(api: Api) -> Answer {
     let text = api
         .run(|backend| {
             let replica = backend.replica();

@@ -4,8 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use axum::extract::State;
-
 use super::backend::{Api, Backend, Store};
 use super::problem::{Kind, Problem};
 use super::request::Ask;
@@ -27,7 +25,7 @@ const COMMIT_KEYS: usize = 16;
 const SLICE_BYTES: usize = 1 << 20;
 
 /// `GET /v1/spaces/{space}/history` and `…/history/{key}`
-pub(super) async fn history(State(api): State<Api>, mut ask: Ask) -> Answer {
+pub(super) async fn history(api: Api, mut ask: Ask) -> Answer {
     let key = ask.key_if_any()?;
     let limit = ask.query.limit(HISTORY_EVENTS)?;
     let degraded = ask.query.flag("degraded")?;
@@ -46,7 +44,7 @@ pub(super) async fn history(State(api): State<Api>, mut ask: Ask) -> Answer {
 }
 
 fn of_key(backend: &Backend, space: &str, key: &Key, limit: usize) -> Result<KeyHistory, Problem> {
-    let space = backend.space(space)?;
+    let space = backend.space(space, key.as_str())?;
     let events = backend.read(|store| store.history(&space, key, limit))?;
     if events.is_empty() && limit > 0 {
         return Err(never_written(key));
@@ -66,7 +64,7 @@ type Ranked = (Hlc, LogId, u64);
 
 /// Reads the newest commits of a space. Costs a pass over the log of the store.
 fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory, Problem> {
-    let space = backend.space(space)?;
+    let space = backend.space(space, "")?;
     let mut newest: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
     each_commit(backend, &space, |arrived| {
         let commit = &arrived.commit;
@@ -149,7 +147,7 @@ pub(super) fn each_commit_until(
 }
 
 /// `GET /v1/spaces/{space}/diff/{key}?from=&to=`
-pub(super) async fn diff(State(api): State<Api>, mut ask: Ask) -> Answer {
+pub(super) async fn diff(api: Api, mut ask: Ask) -> Answer {
     let key = ask.key()?;
     let from = ask.query.text("from").ok_or_else(|| {
         Problem::usage("the parameter \"from\" is missing").hint("Give the point to start from")
@@ -170,7 +168,7 @@ fn difference(
     from: &str,
     to: Option<&str>,
 ) -> Result<Difference, Problem> {
-    let space = backend.space(space)?;
+    let space = backend.space(space, key.as_str())?;
     let from = backend.resolve(&space, from)?;
     let to = match to {
         Some(to) => backend.resolve(&space, to)?,
@@ -197,14 +195,14 @@ fn difference(
 }
 
 /// `GET /v1/spaces/{space}/explain/{key}`
-pub(super) async fn explain(State(api): State<Api>, mut ask: Ask) -> Answer {
+pub(super) async fn explain(api: Api, mut ask: Ask) -> Answer {
     let key = ask.key()?;
     let degraded = ask.query.flag("degraded")?;
     let (name, of) = (ask.space, key.clone());
     let state = api
         .run(move |backend| {
             let backend = backend.degraded(degraded);
-            let space = backend.space(&name)?;
+            let space = backend.space(&name, of.as_str())?;
             backend.read(|store| store.state_at(&space, &of, None))
         })
         .await?;

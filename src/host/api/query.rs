@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -60,12 +59,7 @@ impl Asked {
 }
 
 /// `POST /v1/spaces/{space}/query`
-pub(super) async fn query(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    ask: Ask,
-    body: Body,
-) -> Answer {
+pub(super) async fn query(api: Api, headers: HeaderMap, ask: Ask, body: Body) -> Answer {
     request::media(&headers, &[Media::Json])?;
     let text = request::whole(body, QUERY_BYTES_MAX).await?;
     let asked: Asked = serde_json::from_slice(&text)
@@ -114,7 +108,7 @@ fn walk(
     out: &mut Out,
     after: impl Fn(&mut Gather<'_>, &mut Out) -> Result<(), Problem>,
 ) -> Result<Page, Problem> {
-    let space = backend.space(space)?;
+    let space = backend.space(space, query.prefix())?;
     let pinned = Pinned::new(backend, space, of.at.as_deref())?;
     let range = Range {
         prefix: query.prefix().to_owned(),

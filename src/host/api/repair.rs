@@ -1,7 +1,6 @@
 //! Verifying and repairing the store.
 
 use axum::body::Body;
-use axum::extract::State;
 use serde_json::json as value;
 
 use super::backend::Api;
@@ -12,14 +11,14 @@ use super::{Answer, json};
 use crate::host::peers::SyncTarget;
 
 /// `POST /v1/verify?deep=`
-pub(super) async fn verify(State(api): State<Api>, mut query: Query) -> Answer {
+pub(super) async fn verify(api: Api, mut query: Query) -> Answer {
     let deep = query.flag("deep")?;
     let report = api.run(move |backend| backend.verify(deep)).await?;
     json(&report.json())
 }
 
 /// `POST /v1/repair?dry_run=` `{"from":[TICKET|ID@ADDR|ID…]}`
-pub(super) async fn repair(State(api): State<Api>, mut query: Query, body: Body) -> Answer {
+pub(super) async fn repair(api: Api, mut query: Query, body: Body) -> Answer {
     let dry_run = query.flag("dry_run")?;
     let given = Given::of(body).await?;
     let mut members = given.members()?;

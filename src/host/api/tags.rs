@@ -1,6 +1,5 @@
 //! Tags: names for points in a space's history.
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 
@@ -47,13 +46,13 @@ struct Deleted {
 }
 
 /// `GET /v1/spaces/{space}/tags`
-pub(super) async fn list(State(api): State<Api>, mut ask: Ask) -> Answer {
+pub(super) async fn list(api: Api, mut ask: Ask) -> Answer {
     let limit = ask.query.limit(usize::MAX)?;
     let after = ask.query.text("after");
     let name = ask.space;
     let tags = api
         .run(move |backend| {
-            let space = backend.space(&name)?;
+            let space = backend.space(&name, "")?;
             let mut found = live(backend, &space, after, limit.saturating_add(1))?;
             let more = found.len() > limit;
             found.truncate(limit);
@@ -87,7 +86,7 @@ pub(super) fn live(
 }
 
 /// `PUT /v1/spaces/{space}/tags/{name}[?at=POINT]`
-pub(super) async fn create(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+pub(super) async fn create(api: Api, headers: HeaderMap, mut ask: Ask) -> Answer {
     let (name, at) = (ask.name("a tag's name")?, ask.query.text("at"));
     let durability = request::durability(&headers)?;
     let request_id = request_id(&headers, None)?;
@@ -129,7 +128,7 @@ fn make(
 }
 
 /// `DELETE /v1/spaces/{space}/tags/{name}`
-pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: Ask) -> Answer {
+pub(super) async fn delete(api: Api, headers: HeaderMap, mut ask: Ask) -> Answer {
     let name = ask.name("a tag's name")?;
     let dry_run = ask.query.flag("dry_run")?;
     let durability = request::durability(&headers)?;
@@ -137,7 +136,7 @@ pub(super) async fn delete(State(api): State<Api>, headers: HeaderMap, mut ask: 
     let (space, of) = (ask.space, name.clone());
     let committed = api
         .run(move |backend| {
-            let space = backend.space(&space)?;
+            let space = backend.space(&space, "")?;
             let known = backend.read(|store| store.tag(&space, &of))?;
             let repeats = request_id.is_some();
             if !repeats && known.is_none_or(|tag| tag.target.is_none()) {

@@ -10,7 +10,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -74,7 +73,7 @@ fn unknown(text: &str) -> Problem {
 
 /// `GET /v1/spaces/{space}/watch?prefix=&from=`
 pub(super) async fn watch(
-    State(api): State<Api>,
+    api: Api,
     headers: HeaderMap,
     served: Option<Extension<Served>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -94,7 +93,7 @@ pub(super) async fn watch(
     };
     let watch = api
         .run(move |backend| {
-            let space = backend.space(&ask.space)?;
+            let space = backend.space(&ask.space, &prefix)?;
             Watch::start(backend, space, prefix, from.as_deref())
         })
         .await?;
@@ -163,6 +162,8 @@ impl Watch {
         backend: &Backend,
         upto: Position,
     ) -> Result<(Self, Slice), Problem> {
+        // What let it begin may have been taken back since.
+        backend.check_read(&self.prefix)?;
         let slice = backend.read(|store| self.slice(store, upto))?;
         (self.at, self.sent) = (slice.next, None);
         Ok((self, slice))

@@ -295,8 +295,8 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Tells whether a peer may sync a space here: it is admitted to it and, where somebody owns it,
-    /// may read all of it.
+    /// Tells whether a peer may sync a space here: it is admitted to it and, where somebody owns
+    /// it, may read all of it.
     fn admits(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
         self.store.has_space(space)
             && self.store.may_read(space, peer, self.now.wall)

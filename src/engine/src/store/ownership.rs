@@ -5,8 +5,8 @@
 //! long ago. So the states in older sidecars are not used from then on: keys are folded anew when
 //! they are asked for, and newer sidecars hold what was folded then.
 //!
-//! Who wrote before the genesis of its space had come could not know who owns it: what does not have
-//! the genesis in its past is inert, whenever it comes.
+//! Who wrote before the genesis of its space had come could not know who owns it: what does not
+//! have the genesis in its past is inert, whenever it comes.
 
 use std::collections::BTreeSet;
 
