@@ -12,7 +12,7 @@
 mod common;
 
 use common::{Home, copy_dir, files_of, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn id(home: &Home, name: &str) -> String {
     home.json(name, &["id", "show"])["replica"].as_str().unwrap().to_owned()
@@ -197,4 +197,24 @@ fn a_copy_and_a_restored_backup_of_a_writer_lose_nothing() {
     home.ok("other", &["restore", &backup]);
     assert_eq!(home.ok("other", &team(&["get", "k1"])), "before");
     assert_eq!(home.fails("other", 5, &team(&["put", "k1", "x"]))["code"], "forbidden");
+}
+
+#[test]
+fn a_new_key_is_granted_what_the_earlier_one_could_pass_on() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team", "--owned"]);
+    home.ok("a", &team(&["put", "k", "first"]));
+    grant(&home, "a", "b", "read,write");
+    join(&home, "a", "b");
+    let taken = home.json("a", &["id", "new", "--yes"]);
+    assert_eq!(taken["rights"], json!([{"space": "team", "passed_on": true}]), "{taken}");
+    home.ok("a", &team(&["put", "k", "second"]));
+    let granted = grant(&home, "a", "c", "read,write");
+    join(&home, "a", "c");
+    assert_eq!(home.ok("c", &team(&["get", "k"])), "second");
+    home.ok("a", &team(&["grant", "revoke", &granted, "--yes"]));
+    let taken = home.json("b", &["id", "new", "--yes"]);
+    assert_eq!(taken["rights"], json!([{"space": "team", "passed_on": false}]), "{taken}");
+    assert_eq!(home.fails("b", 5, &team(&["put", "k", "x"]))["code"], "forbidden");
+    assert_eq!(home.ok("b", &team(&["get", "k"])), "first");
 }
