@@ -218,3 +218,28 @@ fn a_new_key_is_granted_what_the_earlier_one_could_pass_on() {
     assert_eq!(home.fails("b", 5, &team(&["put", "k", "x"]))["code"], "forbidden");
     assert_eq!(home.ok("b", &team(&["get", "k"])), "first");
 }
+
+#[test]
+fn a_space_that_is_left_is_synced_no_more_and_comes_back() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team"]);
+    home.ok("a", &team(&["put", "k", "first"]));
+    join(&home, "a", "b");
+    let (a, b) = (home.serve("a", &[]), home.serve("b", &[]));
+    home.ok("b", &["sync", &a.address()]);
+    let would = home.json("b", &["space", "leave", "team", "--dry-run"]);
+    assert_eq!((&would["left"], &would["events"]), (&json!(false), &json!(1)), "{would}");
+    assert_eq!(home.fails("b", 2, &["space", "leave", "team"])["code"], "usage");
+    let left = home.json("b", &["space", "leave", "team", "--yes"]);
+    home.ok("a", &team(&["put", "k", "second"]));
+    home.fails("b", 3, &["space", "info", "team"]);
+    home.fails("b", 4, &["sync", &a.address()]);
+    b.stop();
+    assert!(!holds(&home, "b", "second"));
+    home.ok("b", &["space", "join", left["id"].as_str().unwrap(), "--as", "ours"]);
+    assert_eq!(home.ok("b", &["get", "k", "--space", "ours"]), "first");
+    home.ok("b", &["peers", "add", &a.address(), "--space", "ours"]);
+    home.ok("b", &["sync"]);
+    assert_eq!(home.ok("b", &["get", "k", "--space", "ours"]), "second");
+    a.stop();
+}

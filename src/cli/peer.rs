@@ -290,7 +290,7 @@ pub(crate) fn space_row(space: &SpaceInfo) -> Vec<String> {
     ]
 }
 
-/// `space create | list | info | join`
+/// `space create | list | info | join | leave`
 pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit, Failure> {
     let call = match &args {
         Space::List => Call::new(Method::GET, "/v1/spaces"),
@@ -313,6 +313,14 @@ pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit
             let mut body = Map::from_iter([("ticket".to_owned(), json!(ticket))]);
             body.extend(name.as_ref().map(|name| ("as".to_owned(), json!(name))));
             Call::new(Method::POST, "/v1/spaces/join").json(Value::Object(body).to_string())
+        }
+        Space::Leave { name, dry_run } => {
+            if !dry_run {
+                let question = format!("leave {name}: it is shown and synced here no more");
+                context.console.confirm(&question, context.yes)?;
+            }
+            let call = Call::new(Method::DELETE, format!("/v1/spaces/{}", encode(name, |_| false)));
+            call.flag("dry_run", *dry_run)
         }
     };
     let answer = context.call(call).await?;
@@ -339,6 +347,20 @@ pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit
             ];
             pairs.extend(space.damaged.map(|why| ("damaged".to_owned(), why)));
             context.console.pairs(&pairs)?;
+        }
+        Space::Leave { dry_run, .. } => {
+            #[derive(Deserialize)]
+            struct Left {
+                name: String,
+                id: String,
+                events: u64,
+            }
+            let Left { name, id, events } = answer.read()?;
+            let what = if dry_run { "would leave" } else { "left" };
+            let events = counted(events, "event");
+            let line =
+                format!("{what} {name}: {events} stay on this disk; back by space join {id}");
+            context.console.line(&line)?;
         }
         Space::Create { .. } | Space::Join { .. } => {
             #[derive(Deserialize)]
