@@ -203,33 +203,6 @@ impl Replica {
         Ok(format!("{TICKET_PREFIX}{}", TICKET_BASE.encode(&ticket.encode())))
     }
 
-    /// Leaves a space: it is shown and synced no more, and its peers and tickets are forgotten. Its
-    /// history stays on this disk, and [`join`](Self::join) with its id brings it back.
-    ///
-    /// # Errors
-    /// [`NodeError`]; nothing was changed then.
-    pub fn leave(&self, space: SpaceId) -> Result<(), NodeError> {
-        self.read(|store| store.leave_space(&space)).map_err(WriteError::from)?;
-        let mut state = locked(&self.shared.state);
-        state.node.part_from(clock::now(), space);
-        self.shared.settle(&mut state);
-        Ok(())
-    }
-
-    /// Joins a space again that was left, by its id.
-    fn join_again(&self, space: SpaceId, name: Option<&str>) -> Result<SpaceId, NodeError> {
-        let known = |store: &mut Store<Disk>| store.local().spaces.iter().any(|s| s.id == space);
-        if !self.read(known) {
-            return Err(NodeError::Ticket(TicketError::Damaged));
-        }
-        let name = name.unwrap_or(DEFAULT_SPACE);
-        self.read(|store| store.join_space(space, name)).map_err(|error| match error {
-            WriteError::SpaceName(_) => NodeError::NameTaken(name.to_owned()),
-            error => error.into(),
-        })?;
-        Ok(space)
-    }
-
     /// Joins the space of a ticket under a name; `default` if nothing is in that yet. In place of a
     /// ticket there may be the id of a space that was left here.
     ///
@@ -613,7 +586,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// The space that every replica has.
-const DEFAULT_SPACE: &str = "default";
+pub(super) const DEFAULT_SPACE: &str = "default";
 /// What a ticket begins with: the name and the version of its text form.
 const TICKET_PREFIX: &str = "kd1";
 /// Letters and digits that survive being spoken, typed and double-clicked.

@@ -3,7 +3,8 @@
 //! A key is never thrown away: what was in use before stays beside the new one. A store that takes
 //! another key goes on as another replica; what it wrote under the one before is vouched for first,
 //! so that it can be handed on, and the new one begins a log of its own, for it may be in use
-//! elsewhere. Where it was drawn for the same owner, it is granted what the earlier one could. Nothing here talks to a person.
+//! elsewhere. Where it was drawn for the same owner, it is granted what the earlier one could.
+//! Nothing here talks to a person.
 
 use std::io;
 use std::path::{Path, PathBuf};
