@@ -14,7 +14,7 @@ use crate::engine::crdt::OpError;
 use crate::engine::event::DraftError;
 use crate::engine::limits;
 use crate::engine::log::{DiskError, DiskErrorKind, LogError};
-use crate::engine::store::{ReadError, WriteError};
+use crate::engine::store::{ReadError, Reason, WriteError};
 
 /// What the body of a failed request is.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
@@ -258,6 +258,8 @@ impl From<WriteError> for Problem {
                 .hint("Read the key again and decide anew")
                 .with("key", key.as_str())
                 .with("version", version.map(|version| version.to_string())),
+            WriteError::Unauthorised(Reason::Work { .. }) => Self::new(Kind::Forbidden, detail)
+                .hint("kdelta id new --difficulty BITS draws an id that holds as much"),
             WriteError::Unauthorised(_) => Self::new(Kind::Forbidden, detail).hint(
                 "kdelta grant list shows what this replica may do; who owns the space grants",
             ),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::authority::{At, Demands, Granted, Reason, Rights, Standing};
 use super::write::Saying;
 use super::{ReadError, Store, WriteError, Written};
-use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime};
+use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime, work};
 use crate::event::{Act, Actions, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
 use crate::limits;
 use crate::log::Disk;
@@ -33,6 +33,14 @@ impl<D: Disk + Clone> Store<D> {
         owned: Option<Owned>,
     ) -> Result<SpaceId, WriteError> {
         self.check_space_name(name)?;
+        if let Some(owned) = &owned {
+            // What a root with less wrote would count for nothing, in its own space.
+            let least = owned.roots.iter().map(work).min().unwrap_or_default();
+            if least < u32::from(owned.difficulty) {
+                let lacks = Reason::Work { bits: least, needed: owned.difficulty };
+                return Err(WriteError::Unauthorised(lacks));
+            }
+        }
         let log = self.own_log()?;
         let hlc = HlcClock::resume(Default::default()).tick(now.wall);
         let commit = Draft { owned, ..Draft::genesis(log, hlc) }.seal(&mut self.rng)?;

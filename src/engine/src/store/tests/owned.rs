@@ -191,3 +191,16 @@ fn what_ended_long_ago_is_taken_back_by_who_gave_it() {
         assert_eq!(text(store, "b/x").as_deref(), Some("1"));
     }
 }
+
+#[test]
+fn a_space_asks_of_its_roots_the_work_that_it_asks_of_all() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 1);
+    let root = store.replica();
+    let bits = u8::try_from(crate::base::work(&root)).unwrap();
+    let owned = |difficulty| Owned { difficulty, roots: vec![root] };
+    let refused = store.create_owned_space(now(1), "team", owned(bits + 1)).unwrap_err();
+    assert_eq!(lacks(Err(refused)), Reason::Work { bits: bits.into(), needed: bits + 1 });
+    assert_eq!(store.space_named("team"), None);
+    store.create_owned_space(now(2), "team", owned(bits)).unwrap();
+}
