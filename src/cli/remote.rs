@@ -1,10 +1,11 @@
 //! A node at the far end of a URL.
 //!
-//! The same requests as over the local socket, with the owner's token. The token of the data
-//! directory is shown to nodes of this machine only: another one has another owner's.
+//! The same requests as over the local socket, with a token. Without one that is named, the token
+//! that was kept for that very node is shown; else the owner's in the data directory, to nodes of
+//! this machine only: another one has another owner's.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::body::Body;
 use axum::http::uri::Authority;
@@ -13,6 +14,7 @@ use futures_util::future::BoxFuture;
 use kdelta::host::http::host_of;
 use kdelta::host::token;
 use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
 use super::client::{Api, exchange};
 use super::failure::Failure;
@@ -37,15 +39,41 @@ impl RemoteApi {
     /// # Errors
     /// A usage failure if the URL or the token make no sense.
     pub(crate) fn new(settings: &Settings) -> Result<Self, Failure> {
-        let (encrypted, authority) = authority(&settings.url.value)?;
+        let (_, authority) = authority(&settings.url.value)?;
         let own = settings.data_dir.value.join(token::FILE_NAME);
+        let kept = kept(&settings.data_dir.value, &authority);
         let file = match settings.token_file.value.as_str() {
+            "" if kept.exists() => Some(kept.as_path()),
             "" if is_here(&authority) && own.exists() => Some(own.as_path()),
             "" => None,
             file => Some(Path::new(file)),
         };
+        let read = |file: &Path| {
+            let token = token::read(file).map_err(|error| Failure::file("read", file, &error))?;
+            Ok(Zeroizing::new(token))
+        };
+        Self::bearing(settings, file.map(read).transpose()?.as_deref().map(String::as_str))
+    }
+
+    /// Prepares to ask it with a token.
+    ///
+    /// # Errors
+    /// A usage failure if the URL or the token make no sense.
+    pub(crate) fn bearing(settings: &Settings, token: Option<&str>) -> Result<Self, Failure> {
+        let (encrypted, authority) = authority(&settings.url.value)?;
         let encrypted = encrypted.then(|| settings.clone());
-        Ok(Self { token: file.map(bearer).transpose()?, authority, encrypted })
+        Ok(Self { token: token.map(bearer).transpose()?, authority, encrypted })
+    }
+
+    /// Keeps a token for the node that the settings name; returns in which file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn keep(settings: &Settings, token: &str) -> Result<PathBuf, Failure> {
+        let (_, authority) = authority(&settings.url.value)?;
+        let path = kept(&settings.data_dir.value, &authority);
+        token::keep(&path, token).map_err(|error| Failure::file("write", &path, &error))?;
+        Ok(path)
     }
 
     async fn ask(&self, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
@@ -113,10 +141,15 @@ fn is_here(authority: &Authority) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn bearer(file: &Path) -> Result<HeaderValue, Failure> {
-    let token = token::read(file).map_err(|error| Failure::file("read", file, &error))?;
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| Failure::usage(format!("{} holds no token", file.display())))?;
+/// Returns the file of the token that is kept for a node: each has its own.
+fn kept(dir: &Path, authority: &Authority) -> PathBuf {
+    let (host, port) = (host_of(authority).to_ascii_lowercase(), authority.port_u16());
+    dir.join("tokens").join(format!("{host}_{}", port.unwrap_or(PORT)))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| Failure::usage("the token has characters of no token"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,7 +1,8 @@
-//! The owner's token: who shows it over HTTP may do what the owner may.
+//! Files of tokens, which only their owner may read.
 //!
-//! It lies in the data directory, is made when a node first needs it, and only its owner may read
-//! the file. Removing the file makes the next node make another one.
+//! The owner's token lies in the data directory, and is made when a node first needs it: who shows
+//! it over HTTP may do what the owner may. Removing the file makes the next node make another one.
+//! Tokens of others' grants are kept by their bearers.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -33,12 +34,23 @@ pub fn load_or_create(dir: &Path) -> io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     let token = hex(&bytes);
+    keep(&path, &token)?;
+    Ok(token)
+}
+
+/// Writes a token to a file, in place of what is there; makes the directory if there is none.
+///
+/// # Errors
+/// It cannot be written; the file is what it was then.
+pub fn keep(path: &Path, token: &str) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    super::make_private_dir(dir)?;
     // Such a file is its owner's alone from the beginning.
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     writeln!(file, "{token}")?;
     file.as_file().sync_all()?;
-    file.persist(&path)?;
-    Ok(token)
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Returns the token in a file, whoever made it.

@@ -264,9 +264,15 @@ impl Import {
     /// Says what is done and where it stopped.
     fn stopped(&self, number: u64, problem: Problem) -> Problem {
         let reason = problem.detail().to_owned();
-        // What is wrong with the disk is not the line's fault, and keeps its own status.
+        // What is wrong with the disk or the caller is not the line's fault, and keeps its status.
         let kind = match problem.kind() {
-            kind @ (Kind::Full | Kind::ReadOnly | Kind::Busy | Kind::Damaged | Kind::Other) => kind,
+            kind @ (Kind::Full
+            | Kind::ReadOnly
+            | Kind::Busy
+            | Kind::Damaged
+            | Kind::Unauthorised
+            | Kind::Forbidden
+            | Kind::Other) => kind,
             _ => Kind::Partial,
         };
         let counts = Counts { rejected: 1, ..self.counts.clone() };

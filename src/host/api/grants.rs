@@ -206,7 +206,7 @@ fn actions(words: &[String]) -> Result<Actions, Problem> {
     let mut all: Option<Actions> = None;
     for word in words.iter().flat_map(|words| words.split(',')).map(str::trim) {
         // The words for several come last, and hold over the single ones.
-        let found = known().filter(|(name, _)| *name == word).next_back();
+        let found = known().rfind(|(name, _)| *name == word);
         let (_, action) = found.ok_or_else(|| {
             let names: Vec<&str> = known().map(|(name, _)| name).collect();
             Problem::usage(format!("nobody can {word:?}"))

@@ -17,6 +17,7 @@ use crate::engine::base::{ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
 use crate::engine::store::{ReadError, ValueHasher};
+use crate::engine::sync::Code;
 use crate::host::replica::{PeerStatus, SyncReport, SyncTarget};
 
 /// Largest body of a request that is no write, in bytes.
@@ -434,6 +435,15 @@ fn sync_problem(problem: &node::Problem) -> Problem {
         node::Problem::NothingInCommon => {
             Problem::new(Kind::Conflict, "the two hold no space in common")
                 .hint("Join one with a ticket: kdelta ticket, there; kdelta sync TICKET, here")
+        }
+        node::Problem::NotGranted => {
+            Problem::new(Kind::Forbidden, "no grant lets the peer read all of the space")
+                .hint("Give it one: kdelta grant create --to ID --can read --space NAME")
+        }
+        node::Problem::Refused(Code::NOT_GRANTED, text) => {
+            Problem::new(Kind::Forbidden, format!("the peer refused: {text}")).hint(
+                "It has to know this replica: kdelta id show, here; kdelta grant create, there",
+            )
         }
         node::Problem::Refused(_, text) => {
             Problem::new(Kind::Unavailable, format!("the peer refused: {text}"))

@@ -163,6 +163,8 @@ pub enum Problem {
     Refused(Code, String),
     /// The peers hold no space in common that both admit each other to.
     NothingInCommon,
+    /// No grant in a space that they have in common lets the peer read all of it.
+    NotGranted,
     /// The connection broke off.
     Broken(String),
     /// Something is still missing on one of the sides.

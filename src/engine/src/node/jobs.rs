@@ -67,6 +67,9 @@ impl<D: Disk + Clone> Node<D> {
         let peer = link.peer;
         let spaces: Vec<SpaceId> =
             self.store.local().spaces.iter().filter(|s| !s.retired).map(|s| s.id).collect();
+        let owned = spaces.iter().any(|space| {
+            self.is_let_in(&peer, space) && !self.store.may_read(space, &peer, self.now.wall)
+        });
         let spaces: BTreeSet<SpaceId> =
             spaces.into_iter().filter(|space| self.admits(&peer, space)).collect();
         let written = self.store.written();
@@ -78,7 +81,8 @@ impl<D: Disk + Clone> Node<D> {
         job.open = spaces.clone();
         job.again = again;
         if spaces.is_empty() {
-            return self.finish_job(job_id, Some(Problem::NothingInCommon));
+            let problem = if owned { Problem::NotGranted } else { Problem::NothingInCommon };
+            return self.finish_job(job_id, Some(problem));
         }
         for space in spaces {
             self.open_session(id, space);

@@ -261,16 +261,15 @@ impl<D: Disk + Clone> Node<D> {
     pub(super) fn refuse_stranger(&mut self, id: LinkId, space: SpaceId) {
         sometimes!("node-session-not-admitted");
         let Some(link) = self.links.get(&id) else { return };
-        let shown = link.refused.contains(&space);
-        let text = if !self.store.may_read(&space, &link.peer, self.now.wall) {
-            "no grant lets this replica read all of that space: ask who owns it"
-        } else if shown {
-            "the ticket is not known, used up, or has expired"
+        let (code, text) = if self.is_let_in(&link.peer, &space) {
+            let text = "no grant lets this replica read all of that space: ask who owns it";
+            (Code::NOT_GRANTED, text)
+        } else if link.refused.contains(&space) {
+            (Code::NOT_ADMITTED, "the ticket is not known, used up, or has expired")
         } else {
-            "not admitted to that space here: use a ticket"
+            (Code::NOT_ADMITTED, "not admitted to that space here: use a ticket")
         };
-        let text = PeerText::new(text);
-        self.send(id, &Message::Refuse { space, code: Code::NOT_ADMITTED, text });
+        self.send(id, &Message::Refuse { space, code, text: PeerText::new(text) });
     }
 
     /// Lifts a stranger's limits once the peer may sync something here.

@@ -298,11 +298,13 @@ impl<D: Disk + Clone> Node<D> {
     /// Tells whether a peer may sync a space here: it is admitted to it and, where somebody owns
     /// it, may read all of it.
     fn admits(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
-        self.store.has_space(space)
-            && self.store.may_read(space, peer, self.now.wall)
-            && (self.config.open
-                || self.invited.contains(peer)
-                || self.store.local().admits(peer, space))
+        self.is_let_in(peer, space) && self.store.may_read(space, peer, self.now.wall)
+    }
+
+    /// Tells whether a peer may know that a space is here, whatever it may read of it.
+    fn is_let_in(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
+        let invited = self.config.open || self.invited.contains(peer);
+        self.store.has_space(space) && (invited || self.store.local().admits(peer, space))
     }
 }
 

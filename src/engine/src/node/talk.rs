@@ -389,7 +389,7 @@ impl<D: Disk + Clone> Node<D> {
     fn shut_out(&mut self, id: LinkId, space: SpaceId) -> bool {
         sometimes!("node-shut-out");
         self.refuse_stranger(id, space);
-        let problem = Problem::Refused(Code::NOT_ADMITTED, "admitted no more".to_owned());
+        let problem = Problem::NotGranted;
         self.talk_ended(id, space, Err(problem));
         if let Some(link) = self.links.get_mut(&id) {
             link.talks.remove(&space);

@@ -317,6 +317,8 @@ impl Code {
     pub const TIMEOUT: Self = Self(6);
     /// Another connection of the same pair took over.
     pub const SUPERSEDED: Self = Self(7);
+    /// The space is held here, and no grant in it lets this peer read all of it.
+    pub const NOT_GRANTED: Self = Self(8);
 }
 
 impl fmt::Debug for Code {
@@ -330,6 +332,7 @@ impl fmt::Debug for Code {
             Self::TROUBLE => "trouble",
             Self::TIMEOUT => "timeout",
             Self::SUPERSEDED => "superseded",
+            Self::NOT_GRANTED => "not-granted",
             Self(other) => return write!(f, "code {other}"),
         };
         f.write_str(name)
