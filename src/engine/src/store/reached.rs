@@ -77,7 +77,7 @@ impl<D: Disk + Clone> Store<D> {
 }
 
 impl SpaceTable {
-    /// Returns what a revocation reaches, by inner name: parts of logs, in the order of their names.
+    /// Returns what a revocation reaches, by inner name: parts of logs, by name.
     fn reached(&self, by: At) -> Vec<(LogId, Range<u64>)> {
         let Some(ownership) = &self.ownership else { return Vec::new() };
         let taken_back = ownership.authority.reach(by);
