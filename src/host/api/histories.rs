@@ -237,3 +237,32 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::base::Key;
+    use crate::engine::event::{Actions, Prefixes};
+
+    #[test]
+    fn nobody_learns_of_keys_beyond_their_rights_why_a_commit_does_not_count() {
+        let reason = Reason::Key { key: Key::new("a/secret").unwrap() };
+        let rights = |prefix: &str| Rights {
+            grant: GrantId([1; 32]),
+            actions: Actions::READ,
+            prefixes: Prefixes::new([prefix.as_bytes()]).unwrap(),
+            expiry_ms: None,
+            depth: 0,
+        };
+        let told = |rights: Option<&Rights>| Why::new(&reason, rights).text;
+        assert!(told(None).contains("a/secret"));
+        assert!(told(Some(&rights("a/"))).contains("a/secret"));
+        assert!(!told(Some(&rights("b/"))).contains("secret"));
+    }
+
+    #[test]
+    fn the_end_of_a_grant_is_told_as_a_time() {
+        let why = Why::new(&Reason::Expired { expiry_ms: 1_700_000_000_000 }, None);
+        assert_eq!(why.text, "the grant expired at 2023-11-14T22:13:20.000Z");
+    }
+}
