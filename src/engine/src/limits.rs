@@ -40,6 +40,9 @@ pub const GRANT_PREFIX_BYTES_MAX: usize = 2048;
 pub const GRANT_DEPTH_MAX: u8 = 8;
 /// Latest expiry of a grant, in milliseconds since 1970: the greatest that a stamp can have.
 pub const EXPIRY_MS_MAX: u64 = (1 << 48) - 1;
+/// After how long an ended grant is taken back by who gave it, in milliseconds: 30 days. What was
+/// written under it before the end has so long to arrive.
+pub const SEAL_AFTER_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Most sound grants and revocations in the past of another one: bounds what a space can make each
 /// of its replicas keep in memory.
 pub const ACTS_MAX: usize = 10_000;

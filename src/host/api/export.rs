@@ -2,8 +2,8 @@
 //!
 //! Without history: the live state, one key after the other; of concurrent values the one that is
 //! shown. With history: one line a commit that counts, in the order of arrival, which is causal.
-//! Imported into a fresh store, both give the same live state, the latter also history, tags, notes.
-//! All of it is of one moment.
+//! Imported into a fresh store, both give the same live state, the latter also history, tags and
+//! notes. All of it is of one moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

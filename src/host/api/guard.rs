@@ -1,4 +1,4 @@
-//! Who may come in by the open door: a name that is ours, a page that is ours, a token that is good.
+//! Who may come in by the open door: a name that is ours, a page that is ours, a good token.
 //!
 //! A browser lets any page send requests to this machine. So a request must name a host that can
 //! only be this one: `localhost`, an address, or a name that was allowed; a page that re-binds its

@@ -14,10 +14,21 @@ pub(crate) struct Dialing {
     pub(crate) under_way: bool,
     failures: u32,
     next: Instant,
+    /// Where it is dialled, or was the last time.
+    at: Vec<String>,
+    /// It is to be dialled elsewhere as well, if this is in vain.
+    again: bool,
+}
+
+impl Dialing {
+    fn new(failures: u32, next: Instant) -> Self {
+        Self { under_way: false, failures, next, at: Vec::new(), again: false }
+    }
 }
 
 impl<D: Disk + Clone> Node<D> {
-    /// Dials a peer now, unless that is under way.
+    /// Dials a peer now; where that is under way, and an address of it became known meanwhile, once
+    /// more after that.
     pub(super) fn dial(&mut self, peer: ReplicaId) {
         let mut addresses: Vec<String> = Vec::new();
         for address in self.places.of(&peer) {
@@ -32,12 +43,13 @@ impl<D: Disk + Clone> Node<D> {
             }
         }
         let next = self.now.mono;
-        let dialing =
-            self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 0, next });
+        let dialing = self.dialing.entry(peer).or_insert(Dialing::new(0, next));
         if dialing.under_way {
+            dialing.again |= addresses.iter().any(|address| !dialing.at.contains(address));
             return;
         }
         dialing.under_way = true;
+        dialing.at.clone_from(&addresses);
         if addresses.is_empty() {
             self.dial_failed(peer, "no address of it is known");
         } else {
@@ -47,12 +59,12 @@ impl<D: Disk + Clone> Node<D> {
 
     pub(super) fn dial_failed(&mut self, peer: ReplicaId, reason: &str) {
         let jitter = self.rng.below(1000);
-        let dialing = self.dialing.entry(peer).or_insert(Dialing {
-            under_way: false,
-            failures: 0,
-            next: self.now.mono,
-        });
+        let next = self.now.mono;
+        let dialing = self.dialing.entry(peer).or_insert(Dialing::new(0, next));
         dialing.under_way = false;
+        if std::mem::take(&mut dialing.again) {
+            return self.dial(peer);
+        }
         dialing.failures += 1;
         sometimes!("node-dial-failed-again", dialing.failures > 1);
         let delay = backoff(dialing.failures).saturating_add(Duration::from_millis(jitter));
@@ -86,7 +98,7 @@ impl<D: Disk + Clone> Node<D> {
             return;
         }
         let next = self.now.mono.plus(backoff(1));
-        self.dialing.entry(peer).or_insert(Dialing { under_way: false, failures: 1, next });
+        self.dialing.entry(peer).or_insert(Dialing::new(1, next));
         if self.config.keep_connected {
             self.wake_at(next);
         }

@@ -70,6 +70,8 @@ pub struct Node<D: Disk> {
     /// How far live links and waiting deliveries were served.
     pumped: Position,
     retry_waiting: Option<Instant>,
+    /// When it is asked again which grants ended long ago.
+    seal: Instant,
     /// Sessions that may have something to say.
     urge: BTreeSet<(LinkId, SpaceId)>,
     /// A sync of the disk is under way: what comes meanwhile makes the next group.
@@ -107,6 +109,7 @@ impl<D: Disk + Clone> Node<D> {
             wake: None,
             pumped: Position::default(),
             retry_waiting: None,
+            seal: now.mono,
             urge: BTreeSet::new(),
             syncing: false,
             proofs: Vec::new(),
@@ -279,9 +282,23 @@ impl<D: Disk + Clone> Node<D> {
             let _ = self.store.retry_waiting(self.now);
         }
         self.watch_waiting();
+        self.seal_ended();
         self.tick_links();
         self.tick_spreading();
         self.tick_dialing();
+    }
+
+    /// Takes back, once in a while, what this replica gave to others and what ended long ago.
+    fn seal_ended(&mut self) {
+        if !self.store.has_owned_spaces() {
+            return;
+        }
+        if self.seal <= self.now.mono {
+            self.seal = self.now.mono.plus(SEAL_EVERY);
+            // What the disk does not take is tried again the next time.
+            let _ = self.store.seal_ended(self.now);
+        }
+        self.wake_at(self.seal);
     }
 
     /// Commits that wait for their time are tried again later.
@@ -323,5 +340,7 @@ pub struct PeerState {
     pub spaces: Vec<SpaceId>,
 }
 
+/// How often a node looks for grants that ended long ago.
+const SEAL_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long commits wait before they are tried again.
 const WAITING_RETRY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -7,6 +7,7 @@ use super::write::Saying;
 use super::{ReadError, Store, WriteError, Written};
 use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime};
 use crate::event::{Act, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
+use crate::limits;
 use crate::log::Disk;
 
 impl<D: Disk + Clone> Store<D> {
@@ -70,6 +71,37 @@ impl<D: Disk + Clone> Store<D> {
         note: Option<Arc<[u8]>>,
     ) -> Result<Written, WriteError> {
         self.act(now, space, Kind::Revoke, Act::Revoke(target), note)
+    }
+
+    /// Takes back what this replica gave to others and what ended long ago. Until then a holder who
+    /// sets its clock back can go on writing, see [`limits::SEAL_AFTER_MS`]. Returns how many.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`write`](Self::write).
+    pub fn seal_ended(&mut self, now: Now) -> Result<usize, WriteError> {
+        let before = WallTime(now.wall.0.saturating_sub(limits::SEAL_AFTER_MS));
+        let own = self.key.id();
+        let mut ended = Vec::new();
+        for table in &self.tables {
+            let authority = table.ownership.as_ref().map(|ownership| &ownership.authority);
+            let grants = authority.map_or(Vec::new(), |authority| authority.ended(&own, before));
+            ended.extend(grants.into_iter().map(|grant| (table.id, grant)));
+        }
+        let mut sealed = 0;
+        for (space, grant) in ended {
+            match self.revoke(now, &space, grant, None) {
+                Ok(_) => sealed += 1,
+                // Its own grant may have ended since, or been taken back.
+                Err(WriteError::Unauthorised(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sealed)
+    }
+
+    /// Tells whether somebody owns any of the spaces here.
+    pub(crate) fn has_owned_spaces(&self) -> bool {
+        self.tables.iter().any(|table| table.ownership.is_some())
     }
 
     fn act(

@@ -86,6 +86,24 @@ fn a_peer_is_tried_soon_where_the_network_says_it_is() {
 }
 
 #[test]
+fn a_sync_waits_for_the_address_that_was_named_for_it() {
+    let mut world = keeper();
+    admit(&mut world, &["old:1"]);
+    assert_eq!(dials(&mut world, 0), [["old:1"]]);
+    let store = world.nodes[0].store();
+    store.edit_local(|local| local.peer_mut(PEER).unwrap().addresses[0] = "new:1".into()).unwrap();
+    let now = world.now();
+    let job = world.nodes[0].sync_with(now, PEER);
+    assert!(dials(&mut world, 0).is_empty(), "one at a time");
+    fail(&mut world);
+    // Not yet the end of the sync.
+    assert_eq!(dials(&mut world, 0), [["new:1"]]);
+    fail(&mut world);
+    let done = world.nodes[0].poll();
+    assert!(matches!(done, Output::JobDone { job: of, .. } if of == job), "{done:?}");
+}
+
+#[test]
 fn a_stranger_is_known_and_never_dialled() {
     let mut world = keeper();
     found(&mut world, PEER, &["here:1"]);

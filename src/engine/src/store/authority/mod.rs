@@ -342,6 +342,23 @@ impl Authority {
         rights.collect()
     }
 
+    /// Returns the grants that a replica gave to others, that ended before a time, and that nobody
+    /// took back.
+    pub(crate) fn ended(&self, giver: &ReplicaId, before: WallTime) -> Vec<GrantId> {
+        let gave = |held: &Held| {
+            let parent = held.written.as_ref().and_then(|written| self.grants.get(&written.parent));
+            parent.is_some_and(|parent| parent.grant.audience == Audience::Replica(*giver))
+        };
+        let ended = |held: &Held| {
+            // A bearer's door goes by the clock, and nothing is written under its grant.
+            let writes = matches!(held.grant.audience, Audience::Replica(_));
+            writes && held.grant.expiry_ms.is_some_and(|end| end < before.0) && gave(held)
+        };
+        let those = self.grants.iter().filter(|(_, held)| ended(held)).map(|(id, _)| *id);
+        let stands = |id: &GrantId| self.granted(id).is_some_and(|it| it.revoked.is_none());
+        those.filter(stands).collect()
+    }
+
     /// Returns how much work must be in the id of a replica that writes, in bits.
     pub(crate) fn difficulty(&self) -> u8 {
         self.difficulty

@@ -305,3 +305,28 @@ fn a_revocation_reaches_what_came_before_it_and_it_had_not_seen() {
     let other = all.iter().find(|arrived| arrived.commit.kind == Kind::Grant).unwrap();
     assert_eq!(c.reached(&space, other, 0, 99).unwrap().count, 0);
 }
+
+#[test]
+fn what_ended_long_ago_is_taken_back_by_who_gave_it() {
+    let day = 24 * 3600 * 1000;
+    let ([(_, mut a), (_, mut b), (_, mut c)], space) = owned();
+    let end = Some(now(10 * day).wall.0);
+    let give = Grant { expiry_ms: end, ..to(b.replica(), Actions::PUT, "b/") };
+    a.grant(now(5), &space, give, None).unwrap();
+    a.grant(now(6), &space, to(c.replica(), Actions::ALL, ""), None).unwrap();
+    pass(&mut a, &mut b, space);
+    pass(&mut a, &mut c, space);
+    assert_eq!(a.seal_ended(now(40 * day)).unwrap(), 0, "what came late has time to arrive");
+    assert_eq!(c.seal_ended(now(41 * day)).unwrap(), 0, "another one gave it");
+    try_put(&mut b, 9 * day, "b/x", "1").unwrap();
+    pass(&mut b, &mut a, space);
+    assert_eq!(a.seal_ended(now(41 * day)).unwrap(), 1);
+    assert_eq!(a.seal_ended(now(42 * day)).unwrap(), 0, "once is enough");
+    // It has not heard, and set its clock back.
+    try_put(&mut b, 9 * day + 1, "b/x", "2").unwrap();
+    pass(&mut b, &mut a, space);
+    pass(&mut a, &mut b, space);
+    for store in [&mut a, &mut b] {
+        assert_eq!(text(store, "b/x").as_deref(), Some("1"));
+    }
+}
