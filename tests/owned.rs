@@ -12,7 +12,7 @@
 mod common;
 
 use common::{Home, copy_dir, files_of, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn id(home: &Home, name: &str) -> String {
     home.json(name, &["id", "show"])["replica"].as_str().unwrap().to_owned()
@@ -197,4 +197,49 @@ fn a_copy_and_a_restored_backup_of_a_writer_lose_nothing() {
     home.ok("other", &["restore", &backup]);
     assert_eq!(home.ok("other", &team(&["get", "k1"])), "before");
     assert_eq!(home.fails("other", 5, &team(&["put", "k1", "x"]))["code"], "forbidden");
+}
+
+#[test]
+fn a_new_key_is_granted_what_the_earlier_one_could_pass_on() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team", "--owned"]);
+    home.ok("a", &team(&["put", "k", "first"]));
+    grant(&home, "a", "b", "read,write");
+    join(&home, "a", "b");
+    let taken = home.json("a", &["id", "new", "--yes"]);
+    assert_eq!(taken["rights"], json!([{"space": "team", "passed_on": true}]), "{taken}");
+    home.ok("a", &team(&["put", "k", "second"]));
+    let granted = grant(&home, "a", "c", "read,write");
+    join(&home, "a", "c");
+    assert_eq!(home.ok("c", &team(&["get", "k"])), "second");
+    home.ok("a", &team(&["grant", "revoke", &granted, "--yes"]));
+    let taken = home.json("b", &["id", "new", "--yes"]);
+    assert_eq!(taken["rights"], json!([{"space": "team", "passed_on": false}]), "{taken}");
+    assert_eq!(home.fails("b", 5, &team(&["put", "k", "x"]))["code"], "forbidden");
+    assert_eq!(home.ok("b", &team(&["get", "k"])), "first");
+}
+
+#[test]
+fn a_space_that_is_left_is_synced_no_more_and_comes_back() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team"]);
+    home.ok("a", &team(&["put", "k", "first"]));
+    join(&home, "a", "b");
+    let (a, b) = (home.serve("a", &[]), home.serve("b", &[]));
+    home.ok("b", &["sync", &a.address()]);
+    let would = home.json("b", &["space", "leave", "team", "--dry-run"]);
+    assert_eq!((&would["left"], &would["events"]), (&json!(false), &json!(1)), "{would}");
+    assert_eq!(home.fails("b", 2, &["space", "leave", "team"])["code"], "usage");
+    let left = home.json("b", &["space", "leave", "team", "--yes"]);
+    home.ok("a", &team(&["put", "k", "second"]));
+    home.fails("b", 3, &["space", "info", "team"]);
+    home.fails("b", 4, &["sync", &a.address()]);
+    b.stop();
+    assert!(!holds(&home, "b", "second"));
+    home.ok("b", &["space", "join", left["id"].as_str().unwrap(), "--as", "ours"]);
+    assert_eq!(home.ok("b", &["get", "k", "--space", "ours"]), "first");
+    home.ok("b", &["peers", "add", &a.address(), "--space", "ours"]);
+    home.ok("b", &["sync"]);
+    assert_eq!(home.ok("b", &["get", "k", "--space", "ours"]), "second");
+    a.stop();
 }

@@ -13,8 +13,9 @@ use super::connect;
 use super::console::counted;
 use super::context::Context;
 use super::failure::{Exit, Failure};
-use super::peer::{PEER_COLUMNS, Peer, SPACE_COLUMNS, SpaceInfo, peer_row, space_row};
+use super::peer::{PEER_COLUMNS, Peer, peer_row};
 use super::settings::Settings;
+use super::space::{SPACE_COLUMNS, SpaceInfo, space_row};
 
 #[derive(Debug, Deserialize)]
 struct Status {

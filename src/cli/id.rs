@@ -131,7 +131,7 @@ async fn new(context: &mut Context<'_>, difficulty: u32, lock: &Lock) -> Result<
     let key = blocking(move || {
         rekey::key_file(&identity, locking.as_ref()).map_err(|error| refused_key(error.into()))
     });
-    take(context, key.await.map_err(unheld)?, passphrase).await
+    take(context, key.await.map_err(unheld)?, passphrase, true).await
 }
 
 /// Draws keys until one holds the work. Nothing goes on once nobody waits for it.
@@ -194,7 +194,7 @@ async fn import(
             None => secret::of_store(&context.settings, &what).await?,
         });
     }
-    take(context, key, passphrase).await
+    take(context, key, passphrase, false).await
 }
 
 /// What is wrong with a file that holds no key to take.
@@ -218,19 +218,20 @@ async fn take(
     context: &mut Context<'_>,
     key: KeyFile,
     new_passphrase: Option<Passphrase>,
+    pass_on: bool,
 ) -> Result<Exit, Failure> {
     let taken = connect::waiting(&context.settings, async |store| {
         let (key, new_passphrase) = (key.clone(), new_passphrase.clone());
         on_key(store, move |store| {
             let memory_bytes = usize::try_from(store.memory_bytes).unwrap_or(usize::MAX);
             let passphrase = store.passphrase.clone();
-            let how = Take { memory_bytes, passphrase, new_passphrase };
+            let how = Take { memory_bytes, passphrase, new_passphrase, pass_on };
             rekey::take(&store.data_dir, &key, &how)
         })
         .await
     })
     .await?;
-    let Taken { now, before, kept } = &taken;
+    let Taken { now, before, kept, rights } = &taken;
     let mut more = Vec::new();
     more.extend(before.map(|before| ("before".to_owned(), before.to_string())));
     more.extend(kept.as_ref().map(|kept| ("kept".to_owned(), kept.display().to_string())));
@@ -238,6 +239,15 @@ async fn take(
         context.console.note(
             "peers know this store by its earlier id: admit the new one there, kdelta peers add ID",
         );
+    }
+    for (space, passed_on) in rights {
+        context.console.note(&match passed_on {
+            true => format!("the new key was granted what the earlier one could do in {space}"),
+            false => format!(
+                "the new key cannot do in {space} what the earlier one could: kdelta grant create, \
+                 at an owner's"
+            ),
+        });
     }
     say(context, now, taken.json(), &more)
 }

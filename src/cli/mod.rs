@@ -31,6 +31,7 @@ mod secret;
 mod settings;
 mod sim;
 mod socket;
+mod space;
 mod transfer;
 mod value;
 
@@ -198,7 +199,7 @@ async fn dispatch(context: &mut Context<'_>, command: Command) -> Result<Exit, F
         Command::Peers(args) => peer::peers(context, args).await,
         Command::Ticket(args) => peer::ticket(context, args).await,
         Command::Sync(args) => peer::sync(context, args).await,
-        Command::Space(args) => peer::space(context, args).await,
+        Command::Space(args) => space::space(context, args).await,
         Command::Grant(args) => grant::grant(context, args).await,
         Command::Verify(args) => admin::verify(context, args).await,
         Command::Repair(args) => admin::repair(context, args).await,

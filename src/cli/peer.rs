@@ -5,11 +5,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::args::{Peers, PeersAction, Space, Sync, Ticket};
-use super::client::{Call, encode};
+use super::args::{Peers, PeersAction, Sync, Ticket};
+use super::client::Call;
 use super::connect;
 use super::console::counted;
-use super::context::{Context, checked};
+use super::context::Context;
 use super::data::short;
 use super::failure::{Exit, Failure};
 use super::value::span_ms;
@@ -254,101 +254,4 @@ fn sync_exit(context: &mut Context<'_>, peers: &[Map<String, Value>]) -> Result<
         context.console.note("some peers are not in sync yet; sync again");
     }
     Ok(Exit::Partly)
-}
-
-#[derive(Debug, Deserialize)]
-struct Spaces {
-    spaces: Vec<SpaceInfo>,
-}
-
-/// A space, as `space` and `status` show it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct SpaceInfo {
-    name: String,
-    id: String,
-    keys: Option<u64>,
-    events: Option<u64>,
-    state_hash: Option<String>,
-    value_hash: Option<String>,
-    damaged: Option<String>,
-}
-
-/// The columns of [`space_row`].
-pub(crate) const SPACE_COLUMNS: [&str; 6] = ["space", "id", "keys", "events", "state", "value"];
-
-/// One line of a table of spaces.
-pub(crate) fn space_row(space: &SpaceInfo) -> Vec<String> {
-    let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
-    let hash = |hash: &Option<String>| hash.as_deref().map_or("incomplete", short).to_owned();
-    vec![
-        space.name.clone(),
-        short(&space.id).to_owned(),
-        count(space.keys),
-        count(space.events),
-        hash(&space.state_hash),
-        hash(&space.value_hash),
-    ]
-}
-
-/// `space create | list | info | join`
-pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit, Failure> {
-    let call = match &args {
-        Space::List => Call::new(Method::GET, "/v1/spaces"),
-        Space::Create { name, owned, root, difficulty } => {
-            let mut body = Map::from_iter([("name".to_owned(), json!(checked(name)?))]);
-            if *owned {
-                body.insert("owned".to_owned(), json!(true));
-                if !root.is_empty() {
-                    body.insert("roots".to_owned(), json!(root));
-                }
-                body.extend(difficulty.map(|bits| ("difficulty".to_owned(), json!(bits))));
-            }
-            Call::new(Method::POST, "/v1/spaces").json(Value::Object(body).to_string())
-        }
-        Space::Info { name } => {
-            let name = name.as_deref().unwrap_or(&context.settings.space.value);
-            Call::new(Method::GET, format!("/v1/spaces/{}", encode(name, |_| false)))
-        }
-        Space::Join { ticket, name } => {
-            let mut body = Map::from_iter([("ticket".to_owned(), json!(ticket))]);
-            body.extend(name.as_ref().map(|name| ("as".to_owned(), json!(name))));
-            Call::new(Method::POST, "/v1/spaces/join").json(Value::Object(body).to_string())
-        }
-    };
-    let answer = context.call(call).await?;
-    if context.json {
-        return context.print(&answer);
-    }
-    match args {
-        Space::List => {
-            let spaces: Spaces = answer.read()?;
-            let rows: Vec<Vec<String>> = spaces.spaces.iter().map(space_row).collect();
-            context.console.table(&SPACE_COLUMNS, &rows)?;
-        }
-        Space::Info { .. } => {
-            let space: SpaceInfo = answer.read()?;
-            let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
-            let hash = |hash: Option<String>| hash.unwrap_or_else(|| "incomplete".to_owned());
-            let mut pairs = vec![
-                ("name".to_owned(), space.name),
-                ("id".to_owned(), space.id),
-                ("keys".to_owned(), count(space.keys)),
-                ("events".to_owned(), count(space.events)),
-                ("state".to_owned(), hash(space.state_hash)),
-                ("value".to_owned(), hash(space.value_hash)),
-            ];
-            pairs.extend(space.damaged.map(|why| ("damaged".to_owned(), why)));
-            context.console.pairs(&pairs)?;
-        }
-        Space::Create { .. } | Space::Join { .. } => {
-            #[derive(Deserialize)]
-            struct Named {
-                name: String,
-                id: String,
-            }
-            let named: Named = answer.read()?;
-            context.console.line(&format!("{} {}", named.name, named.id))?;
-        }
-    }
-    Ok(Exit::Ok)
 }

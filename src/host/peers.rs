@@ -203,13 +203,17 @@ impl Replica {
         Ok(format!("{TICKET_PREFIX}{}", TICKET_BASE.encode(&ticket.encode())))
     }
 
-    /// Joins the space of a ticket under a name; `default` if nothing is in that yet.
+    /// Joins the space of a ticket under a name; `default` if nothing is in that yet. In place of a
+    /// ticket there may be the id of a space that was left here.
     ///
     /// Joining is local: commits come with the next sync, or by themselves where a node runs.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed then.
     pub fn join(&self, text: &str, name: Option<&str>) -> Result<SpaceId, NodeError> {
+        if let Ok(space) = text.trim().parse() {
+            return self.join_again(space, name);
+        }
         let ticket = read_ticket(text)?;
         // One of a copy, which has the same id, is a ticket like any other.
         let issued = |store: &mut Store<Disk>| {
@@ -582,7 +586,7 @@ fn resident_bytes() -> u64 {
 }
 
 /// The space that every replica has.
-const DEFAULT_SPACE: &str = "default";
+pub(super) const DEFAULT_SPACE: &str = "default";
 /// What a ticket begins with: the name and the version of its text form.
 const TICKET_PREFIX: &str = "kd1";
 /// Letters and digits that survive being spoken, typed and double-clicked.

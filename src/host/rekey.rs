@@ -3,7 +3,8 @@
 //! A key is never thrown away: what was in use before stays beside the new one. A store that takes
 //! another key goes on as another replica; what it wrote under the one before is vouched for first,
 //! so that it can be handed on, and the new one begins a log of its own, for it may be in use
-//! elsewhere. Nothing here talks to a person.
+//! elsewhere. Where it was drawn for the same owner, it is granted what the earlier one could.
+//! Nothing here talks to a person.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::clock;
 use super::identity::{FILE_NAME, Identity, IdentityError, KeyFile, Passphrase, loose_mode};
 use super::lock::{Lock, LockError};
-use super::replica::{OpenError, Replica};
-use crate::engine::base::{ReplicaId, hex, work};
-use crate::engine::store::WriteError;
+use super::replica::{Disk, OpenError, Replica};
+use crate::engine::base::{ReplicaId, SpaceId, hex, work};
+use crate::engine::event::Audience;
+use crate::engine::store::{Store, WriteError};
 
 /// What everybody may know of a key.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Taken {
     pub before: Option<ReplicaId>,
     /// Where its key is kept.
     pub kept: Option<PathBuf>,
+    /// The owned spaces in which it had rights, by name, and whether the new key has them all now.
+    pub rights: Vec<(String, bool)>,
 }
 
 /// How another key is taken.
@@ -50,6 +55,8 @@ pub struct Take {
     pub passphrase: Option<Passphrase>,
     /// What opens the new one, if it is locked.
     pub new_passphrase: Option<Passphrase>,
+    /// The new key is the same owner's: what the earlier one may do in owned spaces it may too.
+    pub pass_on: bool,
 }
 
 /// Why a key was not shown, copied or changed. What was there before is in use still.
@@ -114,6 +121,9 @@ impl Taken {
             members.insert("before".to_owned(), before);
             let kept = json!(self.kept.as_ref().map(|path| path.to_string_lossy()));
             members.insert("kept".to_owned(), kept);
+            let rights = self.rights.iter();
+            let rights = rights.map(|(space, all)| json!({"space": space, "passed_on": all}));
+            members.insert("rights".to_owned(), rights.collect());
         }
         out
     }
@@ -188,6 +198,7 @@ pub fn take(dir: &Path, key: &KeyFile, how: &Take) -> Result<Taken, RekeyError> 
     };
     // What cannot be opened now could not be opened later either.
     let opened = key.open(how.new_passphrase.as_ref())?;
+    let mut rights = Vec::new();
     if dir.join("log").exists() {
         // A replica that comes back under its own key hands its logs over by that.
         let identity = match &before {
@@ -197,7 +208,14 @@ pub fn take(dir: &Path, key: &KeyFile, how: &Take) -> Result<Taken, RekeyError> 
             _ => opened,
         };
         let replica = Replica::open_locked(dir, how.memory_bytes, lock, identity)?;
-        let handed = replica.read(|store| store.hand_over()).and_then(|()| replica.flush());
+        let replica_before = replica.id();
+        let mut hand_over = |store: &mut Store<Disk>| {
+            if replica_before != key.replica() {
+                rights = rights_of(store, how.pass_on.then_some(key.replica()))?;
+            }
+            store.hand_over()
+        };
+        let handed = replica.read(&mut hand_over).and_then(|()| replica.flush());
         let swapped = handed.map_err(RekeyError::from).and_then(|()| swap());
         let closed = replica.close();
         swapped?;
@@ -206,7 +224,30 @@ pub fn take(dir: &Path, key: &KeyFile, how: &Take) -> Result<Taken, RekeyError> 
         swap()?;
     }
     let before = before.map(|key| key.replica());
-    Ok(Taken { now: Shown::of(key, path), before, kept })
+    Ok(Taken { now: Shown::of(key, path), before, kept, rights })
+}
+
+/// Returns where the key that is in use has rights, and passes them on to another, if there is one.
+fn rights_of(
+    store: &mut Store<Disk>,
+    to: Option<ReplicaId>,
+) -> Result<Vec<(String, bool)>, WriteError> {
+    let now = clock::now();
+    let passed = match to {
+        Some(to) => store.pass_on(now, to)?,
+        None => {
+            let own = Audience::Replica(store.replica());
+            let spaces = store.local().spaces.iter().map(|space| space.id).collect::<Vec<_>>();
+            let has =
+                |space: &SpaceId| store.rights(space, &own, now.wall).is_ok_and(|r| !r.is_empty());
+            spaces.into_iter().filter(has).map(|space| (space, false)).collect()
+        }
+    };
+    let name = |id: SpaceId| {
+        let known = store.local().spaces.iter().find(|space| space.id == id);
+        known.map_or_else(|| id.to_string(), |space| space.name.clone())
+    };
+    Ok(passed.into_iter().map(|(space, all)| (name(space), all)).collect())
 }
 
 /// Says which replica would be left, and where its key would be kept; changes nothing.

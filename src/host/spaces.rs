@@ -1,10 +1,11 @@
 //! The spaces of a replica, and what is granted in those that somebody owns.
 
-use super::clock;
-use super::locked;
+use super::peers::{DEFAULT_SPACE, NodeError};
 use super::replica::{Disk, Durability, Replica};
+use super::{clock, locked};
 use crate::engine::base::{GrantId, SpaceId};
 use crate::engine::event::{Grant, Owned};
+use crate::engine::node::TicketError;
 use crate::engine::store::{Store, WriteError, Written};
 
 impl Replica {
@@ -75,5 +76,36 @@ impl Replica {
         let id = store.create_space(clock::now(), name)?;
         self.shared.finish(state, Durability::Local)?;
         Ok(Some(id))
+    }
+
+    /// Leaves a space: it is shown and synced no more, and its peers and tickets are forgotten. Its
+    /// history stays on this disk, and [`join`](Self::join) with its id brings it back.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed then.
+    pub fn leave(&self, space: SpaceId) -> Result<(), NodeError> {
+        self.read(|store| store.leave_space(&space)).map_err(WriteError::from)?;
+        let mut state = locked(&self.shared.state);
+        state.node.part_from(clock::now(), space);
+        self.shared.settle(&mut state);
+        Ok(())
+    }
+
+    /// Joins a space again that was left, by its id.
+    pub(super) fn join_again(
+        &self,
+        space: SpaceId,
+        name: Option<&str>,
+    ) -> Result<SpaceId, NodeError> {
+        let known = |store: &mut Store<Disk>| store.local().spaces.iter().any(|s| s.id == space);
+        if !self.read(known) {
+            return Err(NodeError::Ticket(TicketError::Damaged));
+        }
+        let name = name.unwrap_or(DEFAULT_SPACE);
+        self.read(|store| store.join_space(space, name)).map_err(|error| match error {
+            WriteError::SpaceName(_) => NodeError::NameTaken(name.to_owned()),
+            error => error.into(),
+        })?;
+        Ok(space)
     }
 }

@@ -118,12 +118,26 @@ pub(crate) enum Space {
         name: Option<String>,
     },
     /// Joins the space of a ticket
+    ///
+    /// What is in it comes with the next sync, or by itself where a node runs.
     #[command(after_help = "Example:\n  kdelta space join kd1… --as team")]
     Join {
-        /// The ticket
+        /// The ticket, or the id of a space that was left
         ticket: String,
         /// The local name for the space
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
+    },
+    /// Leaves a space: it is shown and synced here no more
+    ///
+    /// Peers and tickets of it are forgotten, and its name is free. Its history stays on this
+    /// disk: `space join ID` brings it back, without its peers.
+    #[command(after_help = "Example:\n  kdelta space leave team --yes")]
+    Leave {
+        /// Its local name, or its id
+        name: String,
+        /// Shows what would be left
+        #[arg(long)]
+        dry_run: bool,
     },
 }

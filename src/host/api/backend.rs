@@ -340,6 +340,10 @@ impl Backend {
         self.replica.sync(target, as_name).map_err(node_problem)
     }
 
+    pub(super) fn leave(&self, space: SpaceId) -> Result<(), Problem> {
+        self.replica.leave(space).map_err(node_problem)
+    }
+
     pub(super) fn join(&self, ticket: &str, as_name: Option<&str>) -> Result<SpaceId, Problem> {
         self.replica.join(ticket, as_name).map_err(node_problem)
     }

@@ -194,6 +194,27 @@ pub(super) async fn create_space(api: Api, body: Body) -> Answer {
     json(&shape)
 }
 
+/// `DELETE /v1/spaces/{space}?dry_run=`: leaves it; its history stays on this disk.
+pub(super) async fn leave(api: Api, mut ask: Ask) -> Answer {
+    let dry_run = ask.query.flag("dry_run")?;
+    let left = api
+        .run(move |backend| {
+            let id = backend.space_to_name(&ask.space)?;
+            let name = name_of(backend, id)?;
+            if name.is_empty() {
+                return Err(Problem::new(Kind::NotFound, "that space was left already"));
+            }
+            let (commits, events) = backend.read(|store| store.counts(&id))?;
+            if !dry_run {
+                backend.leave(id)?;
+            }
+            Ok(value!({"name": name, "id": id.to_string(), "commits": commits, "events": events,
+                "left": !dry_run}))
+        })
+        .await?;
+    json(&left)
+}
+
 /// `POST /v1/spaces/join` `{"ticket","as"}`
 pub(super) async fn join(api: Api, body: Body) -> Answer {
     let given = Given::of(body).await?;

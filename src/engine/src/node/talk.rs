@@ -7,7 +7,7 @@ use super::pace::Pace;
 use super::spool::Stream;
 use super::spread::Spread;
 use super::{Ended, LinkId, Node, Output, Problem};
-use crate::base::{CommitId, LogId, SpaceId};
+use crate::base::{CommitId, LogId, Now, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
 use crate::store::{InsertError, Inserted, ReadError, Run, Serving};
@@ -373,7 +373,14 @@ impl<D: Disk + Clone> Node<D> {
         let peer = link.peer;
         let mut spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
         let now = self.now.wall;
-        spaces.retain(|space| self.store.may_read(space, &peer, now) || self.shut_out(id, *space));
+        spaces.retain(|space| {
+            let may_read = self.store.may_read(space, &peer, now);
+            if !may_read {
+                sometimes!("node-shut-out");
+                self.shut_out(id, *space, Problem::NotGranted);
+            }
+            may_read
+        });
         // A chunk of each in turn: a session is not to stand still because another has much to get.
         let mut asking = spaces.clone();
         while !asking.is_empty() {
@@ -384,17 +391,24 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Ends the conversation about a space with a peer that may not read it, any more or, as turns
-    /// out when its genesis comes, at all; returns false.
-    fn shut_out(&mut self, id: LinkId, space: SpaceId) -> bool {
-        sometimes!("node-shut-out");
+    /// Ends the conversations about a space that was left.
+    pub fn part_from(&mut self, now: Now, space: SpaceId) {
+        self.now = now;
+        let about = self.links.values().filter(|link| link.talks.contains_key(&space));
+        let about: Vec<LinkId> = about.map(|link| link.id).collect();
+        for link in about {
+            self.shut_out(link, space, Problem::NothingInCommon);
+        }
+    }
+
+    /// Ends the conversation about a space with a peer that may not have it: any more or, as turns
+    /// out when the genesis of an owned space comes, at all.
+    fn shut_out(&mut self, id: LinkId, space: SpaceId, problem: Problem) {
         self.refuse_stranger(id, space);
-        let problem = Problem::NotGranted;
         self.talk_ended(id, space, Err(problem));
         if let Some(link) = self.links.get_mut(&id) {
             link.talks.remove(&space);
         }
-        false
     }
 
     pub(super) fn pump_all(&mut self) {

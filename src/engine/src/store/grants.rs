@@ -6,7 +6,7 @@ use super::authority::{At, Demands, Granted, Reason, Rights, Standing};
 use super::write::Saying;
 use super::{ReadError, Store, WriteError, Written};
 use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime};
-use crate::event::{Act, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
+use crate::event::{Act, Actions, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
 use crate::limits;
 use crate::log::Disk;
 
@@ -97,6 +97,36 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         Ok(sealed)
+    }
+
+    /// Grants another replica all that this one may do and may pass on, in all spaces that somebody
+    /// owns. Says for each in which it may do anything whether that was all of it.
+    ///
+    /// # Errors
+    /// [`WriteError`], as for [`write`](Self::write); some of it may be done.
+    pub fn pass_on(&mut self, now: Now, to: ReplicaId) -> Result<Vec<(SpaceId, bool)>, WriteError> {
+        let mut passed = Vec::new();
+        for space_ix in 0..self.tables.len() {
+            let space = self.table(space_ix)?.id;
+            let own = self.rights(&space, &Audience::Replica(self.key.id()), now.wall)?;
+            let mut all = true;
+            for rights in &own {
+                let depth = rights.depth.checked_sub(1);
+                let depth = depth.filter(|_| rights.actions.contains(Actions::DELEGATE));
+                let Some(depth) = depth else {
+                    all = false;
+                    continue;
+                };
+                let Rights { actions, ref prefixes, expiry_ms, .. } = *rights;
+                let (audience, prefixes) = (Audience::Replica(to), prefixes.clone());
+                let grant = Grant { audience, actions, prefixes, expiry_ms, depth };
+                self.grant(now, &space, grant, None)?;
+            }
+            if !own.is_empty() {
+                passed.push((space, all));
+            }
+        }
+        Ok(passed)
     }
 
     /// Tells whether somebody owns any of the spaces here.

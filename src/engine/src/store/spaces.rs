@@ -105,6 +105,25 @@ impl<D: Disk + Clone> Store<D> {
         })
     }
 
+    /// Takes a space out of service, and forgets whom it was shared with: no peer is admitted to it
+    /// any more, and its tickets end. Its commits stay in the log, and
+    /// [`join_space`](Self::join_space) brings it back.
+    ///
+    /// # Errors
+    /// The disk's; nothing was changed then.
+    pub fn leave_space(&mut self, id: &SpaceId) -> Result<(), DiskError> {
+        self.edit_local(|local| {
+            local.tickets.retain(|ticket| ticket.space != *id);
+            for peer in &mut local.peers {
+                peer.admitted.retain(|space| space != id);
+                peer.secrets.retain(|(space, _)| space != id);
+            }
+            local.spaces.iter_mut().filter(|space| space.id == *id).for_each(|space| {
+                space.retired = true;
+            });
+        })
+    }
+
     /// Takes spaces out of service that were made here and lost their genesis before it was
     /// durable: nobody was told of them, and their names are free again. Durable with the next
     /// edit; until then each opening finds the same.
