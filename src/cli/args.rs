@@ -367,6 +367,9 @@ pub(crate) struct History {
     /// Draws who built on what
     #[arg(long)]
     pub(crate) graph: bool,
+    /// Shows what does not count too, and why: in an owned space, what was written without a grant
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Shows the intact part of a damaged history
     #[arg(long)]
     pub(crate) degraded: bool,
@@ -487,6 +490,9 @@ pub(crate) struct Watch {
     /// Goes on after this cursor, which an earlier line gave
     #[arg(long, value_name = "CURSOR", allow_hyphen_values = true)]
     pub(crate) from: Option<String>,
+    /// Tells what does not count too, and why
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

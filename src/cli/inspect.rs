@@ -32,6 +32,32 @@ struct Event {
     by: Option<Box<RawValue>>,
     element: Option<Box<RawValue>>,
     value: Option<Box<RawValue>>,
+    inert: Option<Why>,
+    /// The same, where all are inert.
+    why: Option<Why>,
+}
+
+/// Why something does not count.
+#[derive(Debug, Deserialize)]
+struct Why {
+    text: String,
+}
+
+impl Why {
+    /// Says it with ids as tables show them.
+    fn words(&self) -> String {
+        let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+        let word = |word| Some(word).filter(is_id).map_or(word, short);
+        self.text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Marks in words what does not count.
+fn marked(what: String, inert: Option<&Why>) -> String {
+    match inert {
+        Some(why) => format!("{what} (inert: {})", why.words()).trim_start().to_owned(),
+        None => what,
+    }
 }
 
 impl Event {
@@ -67,13 +93,37 @@ struct Commit {
     keys: Vec<String>,
     tag: Option<String>,
     note: Option<Box<RawValue>>,
+    act: Option<Act>,
+    inert: Option<Why>,
+}
+
+/// What a grant or a revocation says.
+#[derive(Debug, Deserialize)]
+struct Act {
+    to: Option<String>,
+    #[serde(default)]
+    can: Vec<String>,
+    #[serde(default)]
+    prefixes: Vec<String>,
+    revokes: Option<String>,
+}
+
+impl Act {
+    fn what(&self) -> String {
+        if let Some(target) = &self.revokes {
+            return format!("revoke {}", short(target));
+        }
+        let to = self.to.as_deref().map(short).unwrap_or("whoever bears it");
+        let keys: Vec<String> = self.prefixes.iter().map(|p| clipped(&format!("{p}*"))).collect();
+        format!("grant to {to}: {} {}", self.can.join(","), keys.join(" "))
+    }
 }
 
 impl Commit {
     fn what(&self) -> String {
         let mut what = match self.kind.as_str() {
             "data" => self.keys.iter().map(|key| clipped(key)).collect::<Vec<_>>().join(" "),
-            kind => kind.to_owned(),
+            kind => self.act.as_ref().map_or_else(|| kind.to_owned(), Act::what),
         };
         if let Some(tag) = &self.tag {
             what.push_str(&format!(" (tag {})", clipped(tag)));
@@ -81,7 +131,7 @@ impl Commit {
         if let Some(note) = &self.note {
             what.push_str(&format!(" # {}", clipped(&bare(note))));
         }
-        what.trim_start().to_owned()
+        marked(what.trim_start().to_owned(), self.inert.as_ref())
     }
 }
 
@@ -91,7 +141,8 @@ pub(crate) async fn history(context: &mut Context<'_>, args: History) -> Result<
         Some(key) => context.on_key(Method::GET, "history", key)?,
         None => context.in_space(Method::GET, "history"),
     };
-    let call = call.query("limit", args.limit.to_string()).flag("degraded", args.degraded);
+    let call = call.query("limit", args.limit.to_string());
+    let call = call.flag("all", args.all).flag("degraded", args.degraded);
     let answer = context.call(call).await?;
     if context.json {
         return context.print(&answer);
@@ -103,7 +154,8 @@ pub(crate) async fn history(context: &mut Context<'_>, args: History) -> Result<
         let rows = events.iter().map(|event| {
             let version = short(&event.version).to_owned();
             let author = short(&event.author).to_owned();
-            vec![version, event.time.clone(), author, event.op.clone(), event.what()]
+            let what = marked(event.what(), event.inert.as_ref());
+            vec![version, event.time.clone(), author, event.op.clone(), what]
         });
         let heading = ["version", "time", "author", "op", "value"];
         return show(context, args.graph, &heading, points.collect(), rows.collect());
@@ -206,10 +258,14 @@ fn parts(view: &View) -> Vec<(Option<String>, String)> {
 #[derive(Debug, Deserialize)]
 struct Explanation {
     #[serde(rename = "type")]
-    kind: String,
-    value: Box<RawValue>,
+    kind: Option<String>,
+    value: Option<Box<RawValue>>,
     rule: String,
     live: Vec<Live>,
+    #[serde(default)]
+    inert: Vec<Event>,
+    #[serde(default)]
+    inert_more: bool,
 }
 
 /// A live event and its part in the value.
@@ -222,6 +278,7 @@ struct Live {
     field: Option<String>,
     value: Option<Box<RawValue>>,
     wins: bool,
+    grant: Option<String>,
 }
 
 /// `explain KEY`
@@ -231,31 +288,61 @@ pub(crate) async fn explain(context: &mut Context<'_>, args: Explain) -> Result<
         return context.print(&answer);
     }
     let told: Explanation = answer.read()?;
-    context.console.pairs(&[
-        ("key".to_owned(), args.key),
-        ("type".to_owned(), told.kind),
-        ("value".to_owned(), clipped(told.value.get())),
-        ("rule".to_owned(), told.rule),
-    ])?;
+    let mut pairs = vec![("key".to_owned(), args.key)];
+    if let Some(kind) = told.kind {
+        let value = told.value.as_ref().map_or("null", |value| value.get());
+        pairs.extend([("type".to_owned(), kind), ("value".to_owned(), clipped(value))]);
+    }
+    pairs.push(("rule".to_owned(), told.rule));
+    context.console.pairs(&pairs)?;
+    if !told.live.is_empty() {
+        context.console.line("")?;
+        let owned = told.live.iter().any(|live| live.grant.is_some());
+        let rows: Vec<Vec<String>> = told.live.iter().map(|live| live.row(owned)).collect();
+        let heading = ["", "version", "time", "author", "op", "field", "value", "grant"];
+        let shown = heading.len() - usize::from(!owned);
+        context.console.table(heading.get(..shown).unwrap_or(&heading), &rows)?;
+    }
+    if told.inert.is_empty() {
+        return Ok(Exit::Ok);
+    }
     context.console.line("")?;
-    let rows: Vec<Vec<String>> = told
-        .live
-        .iter()
-        .map(|live| {
-            let value = live.value.as_ref().map(|value| clipped(value.get())).unwrap_or_default();
-            vec![
-                if live.wins { "*" } else { "" }.to_owned(),
-                short(&live.version).to_owned(),
-                live.time.clone(),
-                short(&live.author).to_owned(),
-                live.op.clone(),
-                live.field.as_deref().map(clipped).unwrap_or_default(),
-                value,
-            ]
-        })
-        .collect();
-    context.console.table(&["", "version", "time", "author", "op", "field", "value"], &rows)?;
+    let rows: Vec<Vec<String>> = told.inert.iter().map(inert_row).collect();
+    context.console.table(&["inert", "time", "author", "op", "value", "why"], &rows)?;
+    if told.inert_more {
+        context.console.note("There are more: kdelta history KEY --all");
+    }
     Ok(Exit::Ok)
+}
+
+impl Live {
+    fn row(&self, owned: bool) -> Vec<String> {
+        let value = self.value.as_ref().map(|value| clipped(value.get())).unwrap_or_default();
+        let mut row = vec![
+            if self.wins { "*" } else { "" }.to_owned(),
+            short(&self.version).to_owned(),
+            self.time.clone(),
+            short(&self.author).to_owned(),
+            self.op.clone(),
+            self.field.as_deref().map(clipped).unwrap_or_default(),
+            value,
+        ];
+        if owned {
+            row.push(self.grant.as_deref().map(short).unwrap_or_default().to_owned());
+        }
+        row
+    }
+}
+
+fn inert_row(event: &Event) -> Vec<String> {
+    vec![
+        short(&event.version).to_owned(),
+        event.time.clone(),
+        short(&event.author).to_owned(),
+        event.op.clone(),
+        event.what(),
+        event.why.as_ref().map(Why::words).unwrap_or_default(),
+    ]
 }
 
 /// One key of a list.

@@ -149,6 +149,7 @@ pub(crate) async fn watch(context: &mut Context<'_>, args: Watch) -> Result<Exit
         .in_space(Method::GET, "watch")
         .query_if("prefix", args.prefix.as_deref())
         .query_if("from", args.from.as_deref())
+        .flag("all", args.all)
         .header("accept", "text/event-stream")?;
     let mut lines = client::lines(&*api, call).await?;
     let mut data = Vec::new();

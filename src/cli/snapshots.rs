@@ -307,6 +307,94 @@ fn diff_and_explain_tell_what_changed_and_why() {
 }
 
 #[test]
+fn what_does_not_count_is_told_in_words() {
+    let (id, time) = (V1.trim_end_matches(".0"), "2026-01-02T03:04:05.678Z");
+    let why = format!(r#"{{"code":"revoked","text":"the grant {id} was revoked by {id}"}}"#);
+    let event = |rest: &str| {
+        format!(
+            r#"{{"version":"{V2}","parents":[],"time":"{time}","author":"{BOB}","seq":2,"op":"put","value":"y","grant":"{id}",{rest}}}"#
+        )
+    };
+    let explain = |shown: &str, live: &str| {
+        format!(
+            r#"{{"key":"k",{shown},"live":[{live}],"inert":[{}],"inert_more":true}}"#,
+            event(&format!(r#""why":{why}"#))
+        )
+    };
+    let live = format!(
+        r#"{{"version":"{V1}","time":"{time}","author":"{ADA}","type":"register","op":"put","value":"x","wins":true,"grant":"{id}"}}"#
+    );
+    let history = format!(r#"{{"key":"k","events":[{}]}}"#, event(&format!(r#""inert":{why}"#)));
+    let commit = |kind: &str, rest: &str| {
+        format!(
+            r#"{{"commit":"{id}","author":"{ADA}","seq":1,"time":"{time}","kind":"{kind}","parents":[],"events":0,"keys":[],{rest}}}"#
+        )
+    };
+    let commits = [
+        commit("revoke", &format!(r#""act":{{"revokes":"{id}"}}"#)),
+        commit(
+            "grant",
+            &format!(
+                r#""act":{{"to":"{BOB}","bearer":null,"can":["read","put"],"prefixes":["a/","b/"],"expires":null,"depth":0}}"#
+            ),
+        ),
+        commit(
+            "grant",
+            r#""act":{"to":null,"bearer":"00","can":["read"],"prefixes":[""],"expires":null,"depth":0}"#,
+        ),
+        commit("ack", &format!(r#""inert":{why}"#)),
+    ];
+    let commits = format!(r#"{{"space":"s","commits":[{}]}}"#, commits.join(","));
+    let shown = r#""type":"register","value":"x","rule":"One put is live""#;
+    let nothing = r#""type":null,"value":null,"rule":"Nothing that counts is live.""#;
+    let spaces = "GET /v1/spaces/default";
+    let fake = Fake::default()
+        .on(&format!("{spaces}/explain/k"), 200, &explain(shown, &live))
+        .on(&format!("{spaces}/explain/o"), 200, &explain(nothing, ""))
+        .on(&format!("{spaces}/history/k?limit=0&all=true"), 200, &history)
+        .on(&format!("{spaces}/history?limit=0&all=true"), 200, &commits);
+    let lines = ["explain k", "explain o", "history k --all", "history --all"];
+    insta::assert_snapshot!(session(&fake, &lines), @r#"
+    $ explain k
+    > GET /v1/spaces/default/explain/k
+    key    k
+    type   register
+    value  "x"
+    rule   One put is live
+
+       VERSION       TIME                      AUTHOR        OP   FIELD  VALUE  GRANT
+    *  3f2ac19b04d1  2026-01-02T03:04:05.678Z  ada0ada0ada0  put         "x"    3f2ac19b04d1
+
+    INERT         TIME                      AUTHOR        OP   VALUE  WHY
+    77b0e5d2c3f4  2026-01-02T03:04:05.678Z  b0bb0bb0bb0b  put  "y"    the grant 3f2ac19b04d1 was revoked by 3f2ac19b04d1
+    note: There are more: kdelta history KEY --all
+    exit 0
+    $ explain o
+    > GET /v1/spaces/default/explain/o
+    key   o
+    rule  Nothing that counts is live.
+
+    INERT         TIME                      AUTHOR        OP   VALUE  WHY
+    77b0e5d2c3f4  2026-01-02T03:04:05.678Z  b0bb0bb0bb0b  put  "y"    the grant 3f2ac19b04d1 was revoked by 3f2ac19b04d1
+    note: There are more: kdelta history KEY --all
+    exit 0
+    $ history k --all
+    > GET /v1/spaces/default/history/k?limit=0&all=true
+    VERSION       TIME                      AUTHOR        OP   VALUE
+    77b0e5d2c3f4  2026-01-02T03:04:05.678Z  b0bb0bb0bb0b  put  "y" (inert: the grant 3f2ac19b04d1 was revoked by 3f2ac19b04d1)
+    exit 0
+    $ history --all
+    > GET /v1/spaces/default/history?limit=0&all=true
+    COMMIT        TIME                      AUTHOR        EVENTS  WHAT
+    3f2ac19b04d1  2026-01-02T03:04:05.678Z  ada0ada0ada0  0       revoke 3f2ac19b04d1
+    3f2ac19b04d1  2026-01-02T03:04:05.678Z  ada0ada0ada0  0       grant to b0bb0bb0bb0b: read,put a/* b/*
+    3f2ac19b04d1  2026-01-02T03:04:05.678Z  ada0ada0ada0  0       grant to whoever bears it: read *
+    3f2ac19b04d1  2026-01-02T03:04:05.678Z  ada0ada0ada0  0       ack (inert: the grant 3f2ac19b04d1 was revoked by 3f2ac19b04d1)
+    exit 0
+    "#);
+}
+
+#[test]
 fn tags_peers_and_spaces_are_managed() {
     let tag = format!(
         r#"{{"name":"v1","version":"{V1}","time":"2026-01-02T03:04:05.678Z","author":"{ADA}"}}"#

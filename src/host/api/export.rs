@@ -1,9 +1,9 @@
 //! Everything in a space as lines that `import` reads.
 //!
 //! Without history: the live state, one key after the other; of concurrent values the one that is
-//! shown. With history: one line a commit, in order of arrival, which is a causal order. Imported
-//! into a fresh store, both give the same live state, the latter also history, tags and notes.
-//! All of it is of one moment.
+//! shown. With history: one line a commit that counts, in the order of arrival, which is causal.
+//! Imported into a fresh store, both give the same live state, the latter also history, tags and
+//! notes. All of it is of one moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -184,19 +184,26 @@ fn with_history(
         Ok((upto, store.version(&space)?))
     })?;
     let mut tags = Tags::new(backend, &space)?;
-    let mut replay = Replay::new(space, version);
-    each_commit_until(backend, &space, upto, |arrived| {
-        replay.begin(backend, arrived)?;
+    let mut replay = Replay::new(space, version.clone());
+    each_commit_until(backend, &space, upto, Some(&version), |arrived| {
         let mut batch = Vec::new();
-        for event in &arrived.commit.events {
+        // Written again by somebody else, what is inert would count.
+        let counts = !arrived.is_inert;
+        if counts {
+            replay.begin(backend, arrived)?;
+        }
+        for event in arrived.commit.events.iter().filter(|_| counts) {
             let Some((key, delta)) = event.delta() else { continue };
             if key.as_str().starts_with(&prefix) {
                 batch.extend(replay.op(backend, &key, &delta)?);
             }
         }
-        replay.end(arrived);
+        if counts {
+            replay.end(arrived);
+        }
         let mut names = tags.reached(arrived).into_iter();
-        let note = note(arrived.commit.meta().as_ref()).map(Verbatim);
+        let meta = arrived.commit.meta().filter(|_| counts);
+        let note = note(meta.as_ref()).map(Verbatim);
         let tag = names.next();
         if !batch.is_empty() || tag.is_some() {
             out.line(&render(&CommitShape { batch, tag, note })?)?;

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Path;
-use serde_json::{Value, json as value};
+use serde_json::{Map, Value, json as value};
 
 use super::backend::{Api, Backend, DEFAULT_SPACE};
 use super::node::Given;
@@ -228,13 +228,31 @@ fn missing(name: &str) -> Problem {
     Problem::usage(format!("the field {name:?} is missing"))
 }
 
-fn shape(space: &SpaceId, granted: &Granted, all: &[Granted]) -> Value {
-    let Granted { id, parent, grant, revoked } = granted;
+/// Shows what a grant says.
+pub(super) fn said(grant: &Grant) -> Map<String, Value> {
     let (to, bearer) = match &grant.audience {
         Audience::Replica(replica) => (Some(replica.to_string()), None),
         Audience::Bearer(hash) => (None, Some(hex(hash))),
         _ => (None, None),
     };
+    let prefixes = grant.prefixes.iter();
+    let prefixes: Vec<_> = prefixes.map(|prefix| String::from_utf8_lossy(prefix)).collect();
+    let names = Actions::NAMES.iter().filter(|(action, _)| grant.actions.contains(*action));
+    let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+    let expires = grant.expiry_ms.map(|ms| point::wall_text(WallTime(ms)));
+    let members = [
+        ("to", value!(to)),
+        ("bearer", value!(bearer)),
+        ("can", value!(names)),
+        ("prefixes", value!(prefixes)),
+        ("expires", value!(expires)),
+        ("depth", value!(grant.depth)),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn shape(space: &SpaceId, granted: &Granted, all: &[Granted]) -> Value {
+    let Granted { id, parent, grant, revoked } = granted;
     // Whoever holds the grant above gave this one.
     let above =
         all.iter().find(|other| Some(other.id) == *parent).map(|above| above.grant.audience);
@@ -242,22 +260,17 @@ fn shape(space: &SpaceId, granted: &Granted, all: &[Granted]) -> Value {
         Some(Audience::Replica(replica)) => Some(replica.to_string()),
         _ => None,
     };
-    let prefixes = grant.prefixes.iter();
-    let prefixes: Vec<_> = prefixes.map(|prefix| String::from_utf8_lossy(prefix)).collect();
-    let names = Actions::NAMES.iter().filter(|(action, _)| grant.actions.contains(*action));
-    value!({
+    let mut shape = value!({
         "id": id.to_string(),
         "space": space.to_string(),
         "parent": parent.map(|parent| parent.to_string()),
         "by": by,
-        "to": to,
-        "bearer": bearer,
-        "can": names.map(|(_, name)| *name).collect::<Vec<_>>(),
-        "prefixes": prefixes,
-        "expires": grant.expiry_ms.map(|ms| point::wall_text(WallTime(ms))),
-        "depth": grant.depth,
-        "revoked": revoked.map(|by| by.to_string()),
-    })
+    });
+    if let Some(shape) = shape.as_object_mut() {
+        shape.extend(said(grant));
+        shape.insert("revoked".to_owned(), value!(revoked.map(|by| by.to_string())));
+    }
+    shape
 }
 
 /// Fewest digits that name a grant.

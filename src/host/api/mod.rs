@@ -13,6 +13,7 @@ mod export;
 mod follow;
 mod grants;
 mod guard;
+mod histories;
 mod keys;
 mod node;
 mod observe;

@@ -5,22 +5,26 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use super::backend::{Api, Backend, Store};
+use super::histories::{
+    Difference, Explanation, Inert, KeyHistory, Live, PastCommit, PastEvent, SpaceHistory, Why,
+    act, kind_name,
+};
 use super::problem::{Kind, Problem};
 use super::request::Ask;
-use super::shapes::{
-    About, Difference, Explanation, Got, KeyHistory, Live, PastCommit, PastEvent, Shown,
-    SpaceHistory, author, kind_name,
-};
+use super::shapes::{About, Got, Shown, author};
 use super::{Answer, json};
-use crate::engine::base::{EventId, Hlc, Key, LogId, SpaceId};
+use crate::engine::base::{EventId, GrantId, Hlc, Key, LogId, SpaceId};
+use crate::engine::causal::VersionVector;
 use crate::engine::crdt::{LiveEvent, State as KeyState, Type, View};
 use crate::engine::log::Position;
-use crate::engine::store::{Arrived, Place};
+use crate::engine::store::{Arrived, HistoryEvent, Place, ReadError, Reason, Which};
 
 /// How many commits a history has if nobody says otherwise.
 const HISTORY_EVENTS: usize = 1000;
 /// How many keys of a commit are named.
 const COMMIT_KEYS: usize = 16;
+/// How many inert events an explanation names.
+const INERT_EVENTS: usize = 100;
 /// About how many bytes of commits are read under one hold of the store's lock.
 const SLICE_BYTES: usize = 1 << 20;
 
@@ -29,28 +33,46 @@ pub(super) async fn history(api: Api, mut ask: Ask) -> Answer {
     let key = ask.key_if_any()?;
     let limit = ask.query.limit(HISTORY_EVENTS)?;
     let degraded = ask.query.flag("degraded")?;
+    let which = if ask.query.flag("all")? { Which::All } else { Which::Effective };
     let name = ask.space;
     match key {
         Some(key) => {
-            let read =
-                move |backend: &Backend| of_key(&backend.degraded(degraded), &name, &key, limit);
+            let read = move |backend: &Backend| {
+                of_key(&backend.degraded(degraded), &name, &key, which, limit)
+            };
             json(&api.run(read).await?)
         }
         None => {
-            let read = move |backend: &Backend| of_space(&backend.degraded(degraded), &name, limit);
+            let read =
+                move |backend: &Backend| of_space(&backend.degraded(degraded), &name, which, limit);
             json(&api.run(read).await?)
         }
     }
 }
 
-fn of_key(backend: &Backend, space: &str, key: &Key, limit: usize) -> Result<KeyHistory, Problem> {
+fn of_key(
+    backend: &Backend,
+    space: &str,
+    key: &Key,
+    which: Which,
+    limit: usize,
+) -> Result<KeyHistory, Problem> {
     let space = backend.space(space, key.as_str())?;
-    let events = backend.read(|store| store.history(&space, key, limit))?;
+    let rights = backend.rights()?;
+    let events = backend.read(|store| store.history_of(&space, key, which, limit))?;
     if events.is_empty() && limit > 0 {
-        return Err(never_written(key));
+        let inert = backend.read(|store| store.history_of(&space, key, Which::Inert, 1))?;
+        return Err(if inert.is_empty() { never_written(key) } else { only_inert(key) });
     }
-    let events = events.iter().map(PastEvent::new).collect();
+    let events = events.iter().map(|event| PastEvent::new(event, rights.as_ref())).collect();
     Ok(KeyHistory { key: key.as_str().to_owned(), events, degraded: backend.is_partial() })
+}
+
+fn only_inert(key: &Key) -> Problem {
+    let detail = format!("nothing that was written to {:?} counts", key.as_str());
+    Problem::new(Kind::NotFound, detail)
+        .hint("See what was, and why not: kdelta history KEY --all")
+        .with("key", key.as_str())
 }
 
 fn never_written(key: &Key) -> Problem {
@@ -63,11 +85,19 @@ fn never_written(key: &Key) -> Problem {
 type Ranked = (Hlc, LogId, u64);
 
 /// Reads the newest commits of a space. Costs a pass over the log of the store.
-fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory, Problem> {
+fn of_space(
+    backend: &Backend,
+    space: &str,
+    which: Which,
+    limit: usize,
+) -> Result<SpaceHistory, Problem> {
     let space = backend.space(space, "")?;
     let mut newest: BinaryHeap<Reverse<Ranked>> = BinaryHeap::new();
     each_commit(backend, &space, |arrived| {
         let commit = &arrived.commit;
+        if arrived.is_inert && which == Which::Effective {
+            return Ok(());
+        }
         newest.push(Reverse((commit.hlc, commit.log, commit.seq)));
         if newest.len() > limit {
             newest.pop();
@@ -80,14 +110,16 @@ fn of_space(backend: &Backend, space: &str, limit: usize) -> Result<SpaceHistory
             let position = store.position_of(&space, &log, seq)?;
             let after = Position { offset: position.offset.saturating_add(1), ..position };
             let (found, _) = store.arrived(&space, position, after, 1)?;
-            Ok(found.first().map(|arrived| past_commit(store, arrived)))
+            let verdict = store.verdicts(&space, &found, None)?.pop();
+            let reason = verdict.and_then(Result::err);
+            Ok(found.first().map(|arrived| past_commit(store, arrived, reason.as_ref())))
         })?);
     }
     let degraded = backend.is_partial();
     Ok(SpaceHistory { space: space.to_string(), commits, degraded })
 }
 
-fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
+fn past_commit(store: &Store, arrived: &Arrived, reason: Option<&Reason>) -> PastCommit {
     let commit = &arrived.commit;
     let before = commit.seq.checked_sub(1).filter(|seq| *seq > 0).map(|seq| (commit.log, seq));
     let parents = before.into_iter().chain(commit.deps.iter().copied());
@@ -109,6 +141,10 @@ fn past_commit(store: &Store, arrived: &Arrived) -> PastCommit {
         events: commit.events.len(),
         keys,
         about: About::new(commit.meta().as_ref()),
+        grant: commit.grant.map(|grant| grant.to_string()),
+        act: commit.act.as_ref().and_then(act),
+        // Who sees commits may see all keys.
+        inert: reason.map(|reason| Why::new(reason, None)),
     }
 }
 
@@ -119,14 +155,15 @@ fn each_commit(
     take: impl FnMut(&Arrived) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let upto = backend.read(|store| store.place_of_end(space, store.written()))?;
-    each_commit_until(backend, space, upto, take)
+    each_commit_until(backend, space, upto, None, take)
 }
 
-/// The same, of the commits that begin before `upto`.
+/// The same, of the commits that begin before `upto`; which of them count is that of a version.
 pub(super) fn each_commit_until(
     backend: &Backend,
     space: &SpaceId,
     upto: Place,
+    at: Option<&VersionVector>,
     mut take: impl FnMut(&Arrived) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let mut from = backend.read(|store| store.place(space, Position::default()))?;
@@ -136,8 +173,14 @@ pub(super) fn each_commit_until(
             if start >= end {
                 return Ok(None);
             }
-            let (found, next) = store.arrived(space, start, end, SLICE_BYTES)?;
+            let (mut found, next) = store.arrived(space, start, end, SLICE_BYTES)?;
             let next = store.go_on(&from, &found, next);
+            if at.is_some() {
+                let verdicts = store.verdicts(space, &found, at)?;
+                for (arrived, verdict) in found.iter_mut().zip(verdicts) {
+                    arrived.is_inert = verdict.is_err();
+                }
+            }
             Ok(Some((found, next)))
         })?;
         let Some((found, next)) = slice else { return Ok(()) };
@@ -169,6 +212,7 @@ fn difference(
     to: Option<&str>,
 ) -> Result<Difference, Problem> {
     let space = backend.space(space, key.as_str())?;
+    let rights = backend.rights()?;
     let from = backend.resolve(&space, from)?;
     let to = match to {
         Some(to) => backend.resolve(&space, to)?,
@@ -185,12 +229,13 @@ fn difference(
     // Either way round: what one of the two points knows and the other does not.
     let between = |dot| from.contains_dot(dot) != to.contains_dot(dot);
     let context = |view: &Option<View>| view.as_ref().map(|view| view.context);
+    let events = events.iter().filter(|event| between(&event.stamp.dot));
     Ok(Difference {
         key: key.as_str().to_owned(),
         changed: context(&before) != context(&after),
         from: before.as_ref().map(|view| Got::new(key, view)),
         to: after.as_ref().map(|view| Got::new(key, view)),
-        events: events.iter().filter(|e| between(&e.stamp.dot)).map(PastEvent::new).collect(),
+        events: events.map(|event| PastEvent::new(event, rights.as_ref())).collect(),
     })
 }
 
@@ -198,37 +243,73 @@ fn difference(
 pub(super) async fn explain(api: Api, mut ask: Ask) -> Answer {
     let key = ask.key()?;
     let degraded = ask.query.flag("degraded")?;
-    let (name, of) = (ask.space, key.clone());
-    let state = api
-        .run(move |backend| {
-            let backend = backend.degraded(degraded);
-            let space = backend.space(&name, of.as_str())?;
-            backend.read(|store| store.state_at(&space, &of, None))
-        })
-        .await?;
-    let view = state.view().ok_or_else(|| {
-        Problem::new(Kind::NotFound, format!("no key {:?} here", key.as_str()))
-            .hint("See what was: kdelta history KEY")
-    })?;
-    json(&explanation(&key, &state, &view))
+    let name = ask.space;
+    let read = move |backend: &Backend| {
+        let backend = backend.degraded(degraded);
+        let space = backend.space(&name, key.as_str())?;
+        let rights = backend.rights()?;
+        let known = backend.read(|store| Known::of(store, &space, &key))?;
+        let view = known.state.view();
+        if view.is_none() && known.inert.is_empty() {
+            return Err(Problem::new(Kind::NotFound, format!("no key {:?} here", key.as_str()))
+                .hint("See what was: kdelta history KEY"));
+        }
+        let mut told = known.explanation(&key, view.as_ref());
+        let inert = known.inert.iter().take(INERT_EVENTS);
+        told.inert = inert.map(|event| Inert::new(event, rights.as_ref())).collect();
+        Ok(told)
+    };
+    json(&api.run(read).await?)
 }
 
-fn explanation(key: &Key, state: &Arc<KeyState>, view: &View) -> Explanation {
-    let events = state.events();
-    let winners = winners(view, &events);
-    let live = |event: &LiveEvent| {
-        let wins = winners.contains(&event.stamp.event_id());
-        Live::new(event, op_of(event), wins)
-    };
-    Explanation {
-        key: key.as_str().to_owned(),
-        ty: view.ty.name(),
-        value: Shown(view.value.clone()),
-        rule: rule(view, &events),
-        type_conflict: view.type_conflict,
-        live: events.iter().map(live).collect(),
+/// What there is of a key, read in one go.
+struct Known {
+    state: Arc<KeyState>,
+    /// The events that are live, and the grant of each.
+    live: Vec<(LiveEvent, Option<GrantId>)>,
+    /// The newest that do not count, and one more than are named if there are more.
+    inert: Vec<HistoryEvent>,
+}
+
+impl Known {
+    fn of(store: &mut Store, space: &SpaceId, key: &Key) -> Result<Self, ReadError> {
+        let state = store.state_at(space, key, None)?;
+        let mut live = Vec::new();
+        for event in state.events() {
+            let dot = event.stamp.dot;
+            let verdict = store.verdict(space, (dot.log, dot.seq), None)?;
+            live.push((event, verdict.unwrap_or_default()));
+        }
+        let inert = if store.is_owned(space)? {
+            store.history_of(space, key, Which::Inert, INERT_EVENTS + 1)?
+        } else {
+            Vec::new()
+        };
+        Ok(Self { state, live, inert })
+    }
+
+    fn explanation(&self, key: &Key, view: Option<&View>) -> Explanation {
+        let events: Vec<LiveEvent> = self.live.iter().map(|(event, _)| event.clone()).collect();
+        let winners = view.map(|view| winners(view, &events)).unwrap_or_default();
+        let live = |(event, grant): &(LiveEvent, Option<GrantId>)| {
+            let wins = winners.contains(&event.stamp.event_id());
+            Live::new(event, op_of(event), wins, *grant)
+        };
+        Explanation {
+            key: key.as_str().to_owned(),
+            ty: view.map(|view| view.ty.name()),
+            value: view.map(|view| Shown(view.value.clone())),
+            rule: view.map_or_else(|| NOTHING.to_owned(), |view| rule(view, &events)),
+            type_conflict: view.is_some_and(|view| view.type_conflict),
+            live: self.live.iter().map(live).collect(),
+            inert: Vec::new(),
+            inert_more: self.inert.len() > INERT_EVENTS,
+        }
     }
 }
+
+/// The rule of a key that shows nothing.
+const NOTHING: &str = "Nothing that counts is live.";
 
 /// Returns the events that the shown value is made of.
 fn winners(view: &View, events: &[LiveEvent]) -> Vec<EventId> {

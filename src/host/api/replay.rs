@@ -78,9 +78,9 @@ impl Replay {
     ) -> Result<Option<OpShape>, Problem> {
         let Some(mut op) = op_of(key, delta.action, &delta.payload) else { return Ok(None) };
         if !self.sequential && !self.apart.contains_key(key) {
-            let before =
-                backend.read(|store| store.state_at(&self.space, key, Some(&self.seen)))?;
-            self.apart.insert(key.clone(), Arc::unwrap_or_clone(before));
+            let before = backend
+                .read(|store| store.state_known(&self.space, key, &self.seen, &self.version))?;
+            self.apart.insert(key.clone(), before);
         }
         if let Some(state) = self.apart.get_mut(key) {
             let Some(request) = request(delta.action, &delta.payload) else { return Ok(None) };

@@ -10,12 +10,13 @@ use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::histories::Why;
 use super::point::time_text;
 use crate::engine::base::{EventId, Hlc, Key, LogId, hex};
 use crate::engine::causal::Tip;
-use crate::engine::crdt::{Action, Conflict, Json, LiveEvent, Payload, Value, View};
-use crate::engine::event::{Event, Kind, Meta, Tag};
-use crate::engine::store::{HistoryEvent, TagState};
+use crate::engine::crdt::{Action, Conflict, Json, Payload, Value, View};
+use crate::engine::event::{Event, Meta, Tag};
+use crate::engine::store::TagState;
 use crate::host::replica;
 
 /// A stored JSON value, embedded as it is.
@@ -375,151 +376,6 @@ pub(super) fn note(meta: Option<&Meta>) -> Option<Json> {
     meta.and_then(|meta| meta.note.clone()).and_then(Json::from_canonical)
 }
 
-/// One event of a key's history.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct PastEvent {
-    version: String,
-    parents: Vec<String>,
-    /// It superseded all that its author had seen, too many events to name.
-    #[serde(skip_serializing_if = "is_false")]
-    supersedes_all_seen: bool,
-    time: String,
-    author: String,
-    log: String,
-    seq: u64,
-    #[serde(flatten)]
-    did: Did,
-    #[serde(flatten)]
-    about: About,
-}
-
-impl PastEvent {
-    pub(super) fn new(event: &HistoryEvent) -> Self {
-        Self {
-            version: event.stamp.event_id().to_string(),
-            parents: event.parents.iter().map(ToString::to_string).collect(),
-            supersedes_all_seen: event.cut,
-            time: time_text(event.stamp.hlc),
-            author: author(&event.stamp.dot.log),
-            log: event.stamp.dot.log.to_string(),
-            seq: event.stamp.dot.seq,
-            did: Did::new(event.action, event.payload.as_ref()),
-            about: About::new(event.meta.as_ref()),
-        }
-    }
-}
-
-/// The history of a key.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct KeyHistory {
-    pub(super) key: String,
-    pub(super) events: Vec<PastEvent>,
-    /// Something is lost: this is what is intact.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) degraded: bool,
-}
-
-/// The history of a space.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct SpaceHistory {
-    pub(super) space: String,
-    pub(super) commits: Vec<PastCommit>,
-    /// Something is lost: this is what is intact.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) degraded: bool,
-}
-
-/// One commit of a space's history.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct PastCommit {
-    pub(super) commit: String,
-    pub(super) parents: Vec<String>,
-    pub(super) time: String,
-    pub(super) author: String,
-    pub(super) log: String,
-    pub(super) seq: u64,
-    pub(super) kind: &'static str,
-    pub(super) events: usize,
-    /// The first keys that it touches, each once.
-    pub(super) keys: Vec<String>,
-    #[serde(flatten)]
-    pub(super) about: About,
-}
-
-/// Returns the name of a kind of commit.
-pub(super) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Genesis => "genesis",
-        Kind::Data => "data",
-        Kind::Ack => "ack",
-        Kind::Tag => "tag",
-        Kind::Grant => "grant",
-        Kind::Revoke => "revoke",
-        _ => "other",
-    }
-}
-
-/// A key at two points, and what happened between.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Difference {
-    pub(super) key: String,
-    pub(super) from: Option<Got>,
-    pub(super) to: Option<Got>,
-    pub(super) changed: bool,
-    pub(super) events: Vec<PastEvent>,
-}
-
-/// Why a key shows what it shows.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Explanation {
-    pub(super) key: String,
-    #[serde(rename = "type")]
-    pub(super) ty: &'static str,
-    pub(super) value: Shown,
-    pub(super) rule: String,
-    pub(super) type_conflict: bool,
-    pub(super) live: Vec<Live>,
-}
-
-/// A live event and its part in the value.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Live {
-    version: String,
-    #[serde(rename = "type")]
-    ty: &'static str,
-    op: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<Arc<str>>,
-    value: Shown,
-    time: String,
-    author: String,
-    log: String,
-    seq: u64,
-    /// How many events it stands for: the adds of one log to a counter are told together.
-    #[serde(skip_serializing_if = "is_one")]
-    count: u64,
-    /// Whether it is part of the value that is shown.
-    wins: bool,
-}
-
-impl Live {
-    pub(super) fn new(event: &LiveEvent, op: &'static str, wins: bool) -> Self {
-        Self {
-            version: event.stamp.event_id().to_string(),
-            ty: event.ty.name(),
-            op,
-            field: event.field.clone(),
-            value: Shown(event.value.clone()),
-            time: time_text(event.stamp.hlc),
-            author: author(&event.stamp.dot.log),
-            log: event.stamp.dot.log.to_string(),
-            seq: event.stamp.dot.seq,
-            count: event.count,
-            wins,
-        }
-    }
-}
-
 /// A tag.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Tagged {
@@ -556,9 +412,9 @@ impl Tagged {
 pub(super) struct Change {
     pub(super) cursor: String,
     pub(super) key: String,
-    /// The event; for what became of a fork, the one that is shown now, if any.
+    /// The event; for what became of a fork or a revocation, the one that is shown now, if any.
     pub(super) version: Option<String>,
-    /// None for what became of a fork.
+    /// None for what became of a fork or a revocation.
     pub(super) commit: Option<String>,
     pub(super) index: usize,
     pub(super) of: usize,
@@ -575,6 +431,9 @@ pub(super) struct Change {
     pub(super) current: Option<Shown>,
     pub(super) author: String,
     pub(super) time: String,
+    /// Why it does not count, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) inert: Option<Why>,
 }
 
 /// Returns who wrote a log.
@@ -583,11 +442,11 @@ pub(super) fn author(log: &LogId) -> String {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
-fn is_false(flag: &bool) -> bool {
+pub(super) fn is_false(flag: &bool) -> bool {
     !flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
-fn is_one(count: &u64) -> bool {
+pub(super) fn is_one(count: &u64) -> bool {
     *count == 1
 }

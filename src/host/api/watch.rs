@@ -6,6 +6,7 @@
 //! replica, or whose history is gone, is told apart (410). Nothing is sent that a crash could still
 //! undo. How it goes to whoever listens is in `follow.rs`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,15 +18,16 @@ use axum::http::{HeaderMap, HeaderName, header};
 use super::Answer;
 use super::backend::{Api, Backend, Store};
 use super::follow::Follow;
+use super::histories::Why;
 use super::problem::{Kind, Problem};
 use super::request::Ask;
 use super::shapes::{Change, Did, Shown, author};
-use crate::engine::base::{Dot, EventId, Key, LogId, SpaceId};
+use crate::engine::base::{Dot, EventId, Hlc, Key, LogId, SpaceId};
 use crate::engine::causal::VersionVector;
-use crate::engine::crdt::Supersedes;
-use crate::engine::event::Event;
+use crate::engine::crdt::{Supersedes, View};
+use crate::engine::event::{Event, Kind as CommitKind};
 use crate::engine::log::Position;
-use crate::engine::store::{Arrived, Place, ReadError};
+use crate::engine::store::{Arrived, Place, ReadError, Rights};
 use crate::host::http::Served;
 
 /// Where a browser goes on after it lost the connection.
@@ -33,13 +35,17 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// About how many bytes of commits are read under one hold of the store's lock: of each of their
 /// events a key is folded too.
 const SLICE_BYTES: usize = 8 << 10;
+/// About how many keys that a revocation reached are told of under one hold of the store's lock.
+const REACHED_KEYS: usize = 256;
+
 /// A place in a watch: just after one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cursor {
     /// Where the record of the commit begins.
     position: Position,
-    /// The index of the event in the commit.
-    index: u16,
+    /// The index of the event in the commit; of a revocation, how many of the commits that it
+    /// reached were told of.
+    index: u32,
     /// The first bytes of the commit's id.
     check: u32,
 }
@@ -71,7 +77,7 @@ fn unknown(text: &str) -> Problem {
         .hint("Watch from now on, and read what is there with list or history")
 }
 
-/// `GET /v1/spaces/{space}/watch?prefix=&from=`
+/// `GET /v1/spaces/{space}/watch?prefix=&from=&all=`
 pub(super) async fn watch(
     api: Api,
     headers: HeaderMap,
@@ -80,6 +86,7 @@ pub(super) async fn watch(
     mut ask: Ask,
 ) -> Answer {
     let prefix = ask.query.text("prefix").unwrap_or_default();
+    let all = ask.query.flag("all")?;
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok().map(str::to_owned));
     // A browser repeats the address, and says in the header how far it has come since.
     let from = resumed.or(ask.query.text("from"));
@@ -94,7 +101,8 @@ pub(super) async fn watch(
     let watch = api
         .run(move |backend| {
             let space = backend.space(&ask.space, &prefix)?;
-            Watch::start(backend, space, prefix, from.as_deref())
+            let at = Watch::start(backend, space, from.as_deref())?;
+            Ok(Watch { space, prefix, all, at: at.0, sent: at.1 })
         })
         .await?;
     let follow = Follow::new(api, watch, served.map(|Extension(served)| served));
@@ -108,6 +116,8 @@ pub(super) async fn watch(
 pub(super) struct Watch {
     space: SpaceId,
     prefix: String,
+    /// Whether what does not count is told too.
+    all: bool,
     /// Commits that begin before this were sent.
     at: Place,
     /// Events up to this one, of the commit at `at`, were sent.
@@ -118,18 +128,19 @@ pub(super) struct Watch {
 pub(super) struct Slice {
     pub(super) changes: Vec<Change>,
     next: Place,
+    /// What is told of the commit at `next`.
+    sent: Option<Cursor>,
 }
 
 impl Watch {
+    /// Returns where to begin: a place, and what was sent of the commit there.
     fn start(
         backend: &Backend,
         space: SpaceId,
-        prefix: String,
         from: Option<&str>,
-    ) -> Result<Self, Problem> {
+    ) -> Result<(Place, Option<Cursor>), Problem> {
         let Some(text) = from else {
-            let at = backend.read(|store| store.place(&space, store.durable()))?;
-            return Ok(Self { space, prefix, at, sent: None });
+            return Ok((backend.read(|store| store.place(&space, store.durable()))?, None));
         };
         let cursor: Cursor = text.parse()?;
         let digits = format!("{:08x}", cursor.check);
@@ -143,10 +154,7 @@ impl Watch {
             found.map(|position| store.place(&space, position)).transpose()
         })?;
         match there {
-            Some(at) => {
-                let sent = Some(Cursor { position: at.position(), ..cursor });
-                Ok(Self { space, prefix, at, sent })
-            }
+            Some(at) => Ok((at, Some(Cursor { position: at.position(), ..cursor }))),
             None => Err(unknown(text)),
         }
     }
@@ -164,34 +172,105 @@ impl Watch {
     ) -> Result<(Self, Slice), Problem> {
         // What let it begin may have been taken back since.
         backend.check_read(&self.prefix)?;
-        let slice = backend.read(|store| self.slice(store, upto))?;
-        (self.at, self.sent) = (slice.next, None);
+        let rights = backend.rights()?;
+        let slice = backend.read(|store| self.slice(store, upto, rights.as_ref()))?;
+        (self.at, self.sent) = (slice.next, slice.sent);
         Ok((self, slice))
     }
 
-    fn slice(&self, store: &mut Store, upto: Position) -> Result<Slice, ReadError> {
+    fn slice(
+        &self,
+        store: &mut Store,
+        upto: Position,
+        rights: Option<&Rights>,
+    ) -> Result<Slice, ReadError> {
         let from = store.find(&self.space, &self.at)?;
-        let (found, next) = store.arrived(&self.space, from, upto, SLICE_BYTES)?;
+        let (mut found, mut next) = store.arrived(&self.space, from, upto, SLICE_BYTES)?;
         let version = durable_version(store, &self.space)?;
+        let version = version.as_ref();
+        let verdicts = store.verdicts(&self.space, &found, version)?;
         let mut changes: Vec<(Position, Change)> = Vec::new();
+        let mut sent = None;
+        for (at, verdict) in verdicts.iter().enumerate() {
+            let Some(arrived) = found.get(at) else { break };
+            if verdict.is_err() && !self.all {
+                continue;
+            }
+            if arrived.commit.kind == CommitKind::Revoke && verdict.is_ok() {
+                sent = self.revoked(store, arrived, version, &mut changes)?;
+            }
+            if sent.is_some() {
+                // There is more to tell of it before anything else.
+                next = arrived.position;
+                found.truncate(at);
+                break;
+            }
+            let why = verdict.as_ref().err().map(|reason| Why::new(reason, rights));
+            self.written(store, arrived, why.as_ref(), version, &mut changes)?;
+        }
         for (log, position) in store.closed_between(&self.space, from, next) {
             self.forked(store, &log, position, &mut changes)?;
         }
-        for arrived in found.iter().filter(|arrived| !arrived.is_inert) {
-            for (index, event) in (0_u16..).zip(&arrived.commit.events) {
-                let sent = self.sent.filter(|sent| sent.position == arrived.position);
-                if sent.is_some_and(|sent| index <= sent.index) {
-                    continue;
-                }
-                if let Some(key) = event.key().filter(|k| k.as_str().starts_with(&self.prefix)) {
-                    let change = change(store, arrived, index, event, &key, version.as_ref())?;
-                    changes.push((arrived.position, change));
-                }
-            }
-        }
         changes.sort_by_key(|(position, _)| *position);
         let next = store.go_on(&self.at, &found, next);
-        Ok(Slice { changes: changes.into_iter().map(|(_, change)| change).collect(), next })
+        Ok(Slice { changes: changes.into_iter().map(|(_, change)| change).collect(), next, sent })
+    }
+
+    /// Tells the events of a commit.
+    fn written(
+        &self,
+        store: &mut Store,
+        arrived: &Arrived,
+        why: Option<&Why>,
+        version: Option<&VersionVector>,
+        changes: &mut Vec<(Position, Change)>,
+    ) -> Result<(), ReadError> {
+        for (index, event) in (0_u16..).zip(&arrived.commit.events) {
+            let sent = self.sent.filter(|sent| sent.position == arrived.position);
+            if sent.is_some_and(|sent| u32::from(index) <= sent.index) {
+                continue;
+            }
+            if let Some(key) = event.key().filter(|k| k.as_str().starts_with(&self.prefix)) {
+                let change = change(store, arrived, index, event, &key, version)?;
+                changes.push((arrived.position, Change { inert: why.cloned(), ..change }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what the keys show that were written to under what a revocation took back, and that
+    /// its author had not seen. Returns how far it came, if there is more of them.
+    fn revoked(
+        &self,
+        store: &mut Store,
+        by: &Arrived,
+        version: Option<&VersionVector>,
+        changes: &mut Vec<(Position, Change)>,
+    ) -> Result<Option<Cursor>, ReadError> {
+        let check = check_of(by.tip.id.as_bytes());
+        let told = self.sent.filter(|sent| sent.position == by.position);
+        let mut index = told.map_or(0, |told| told.index);
+        let reached = store.reached(&self.space, by, u64::from(index), REACHED_KEYS)?;
+        let mut seen = BTreeSet::new();
+        for mut keys in reached.keys {
+            keys.retain(|key| key.as_str().starts_with(&self.prefix) && seen.insert(key.clone()));
+            let last = keys.len().saturating_sub(1);
+            for (at, key) in keys.iter().enumerate() {
+                // Only the last one says that all of this commit was told.
+                let done = index.saturating_add(u32::from(at == last));
+                let cursor = Cursor { position: by.position, index: done, check };
+                let current = store.get(&self.space, key, version)?;
+                let change = Change {
+                    index: usize::try_from(index).unwrap_or(usize::MAX),
+                    of: usize::try_from(reached.count).unwrap_or(usize::MAX),
+                    ..shown_now(cursor, key, "revoke", current, (&by.tip.log, by.commit.hlc))
+                };
+                changes.push((by.position, change));
+            }
+            index = index.saturating_add(1);
+        }
+        let more = u64::from(index) < reached.count && index < u32::MAX;
+        Ok(more.then_some(Cursor { position: by.position, index, check }))
     }
 
     /// Tells what the keys show that a log touched beyond its fork: it may be less than before, for
@@ -205,7 +284,7 @@ impl Watch {
     ) -> Result<(), ReadError> {
         let check = check_of(store.commit_at(position)?.as_bytes());
         let (keys, hlc) = (store.forked_keys(&self.space, log)?, store.last_hlc(&self.space)?);
-        for (index, key) in (0_u16..).zip(&keys) {
+        for (index, key) in (0_u32..).zip(&keys) {
             let sent = self.sent.filter(|sent| sent.position == position);
             if sent.is_some_and(|sent| index <= sent.index)
                 || !key.as_str().starts_with(&self.prefix)
@@ -213,25 +292,42 @@ impl Watch {
                 continue;
             }
             let current = store.get(&self.space, key, None)?;
+            let cursor = Cursor { position, index, check };
             let change = Change {
-                cursor: Cursor { position, index, check }.to_string(),
-                key: key.as_str().to_owned(),
-                version: current.as_ref().map(|view| view.version.to_string()),
-                commit: None,
-                index: usize::from(index),
+                index: usize::try_from(index).unwrap_or(usize::MAX),
                 of: keys.len(),
-                previous: Vec::new(),
-                op: "fork",
-                ty: current.as_ref().map(|view| view.ty.name()),
-                field: None,
-                value: None,
-                current: current.map(|view| Shown(view.value)),
-                author: author(log),
-                time: super::point::time_text(hlc),
+                ..shown_now(cursor, key, "fork", current, (log, hlc))
             };
             changes.push((position, change));
         }
         Ok(())
+    }
+}
+
+/// Tells what a key shows after something that was no event of it.
+fn shown_now(
+    cursor: Cursor,
+    key: &Key,
+    op: &'static str,
+    current: Option<View>,
+    (log, hlc): (&LogId, Hlc),
+) -> Change {
+    Change {
+        cursor: cursor.to_string(),
+        key: key.as_str().to_owned(),
+        version: current.as_ref().map(|view| view.version.to_string()),
+        commit: None,
+        index: 0,
+        of: 0,
+        previous: Vec::new(),
+        op,
+        ty: current.as_ref().map(|view| view.ty.name()),
+        field: None,
+        value: None,
+        current: current.map(|view| Shown(view.value)),
+        author: author(log),
+        time: super::point::time_text(hlc),
+        inert: None,
     }
 }
 
@@ -245,7 +341,7 @@ fn change(
 ) -> Result<Change, ReadError> {
     let id = EventId { commit: arrived.tip.id, index };
     let check = check_of(arrived.tip.id.as_bytes());
-    let cursor = Cursor { position: arrived.position, index, check };
+    let cursor = Cursor { position: arrived.position, index: index.into(), check };
     let current = store.get(&arrived.commit.space, key, version)?;
     let (op, ty, field, value) = Did::parts(event);
     Ok(Change {
@@ -263,6 +359,7 @@ fn change(
         value,
         author: author(&arrived.tip.log),
         time: super::point::time_text(arrived.commit.hlc),
+        inert: None,
     })
 }
 
@@ -319,7 +416,7 @@ mod tests {
 
     #[test]
     fn other_text_is_an_unknown_cursor() {
-        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-10000-4", "1-100000000-1-1", "g-1-1-1"] {
+        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-100000000-4", "1-100000000-1-1", "g-1-1-1"] {
             let problem = text.parse::<Cursor>().unwrap_err();
             assert_eq!(problem.kind(), Kind::Pruned, "{text}");
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::apply::CommitPlace;
+use super::ownership::Ruling;
 use super::sidecar::KeyHash;
 use super::tail::{Namespace, table_key};
 use super::{ReadError, Store, TagState};
@@ -75,8 +76,18 @@ impl<D: Disk + Clone> Store<D> {
         row: &[u8],
         version: Option<&VersionVector>,
     ) -> Result<State, ReadError> {
+        self.refold_ruled(space_ix, row, version, &self.table(space_ix)?.ruling(version))
+    }
+
+    /// The same, by a ruling on what counts.
+    pub(crate) fn refold_ruled(
+        &self,
+        space_ix: usize,
+        row: &[u8],
+        version: Option<&VersionVector>,
+        ruling: &Ruling<'_>,
+    ) -> Result<State, ReadError> {
         let mut state = State::exact();
-        let ruling = self.table(space_ix)?.ruling(version);
         for found in self.history_of_row(space_ix, row)? {
             let dot = found.stamp.dot;
             let within = version.is_none_or(|v| v.contains(&dot.log, dot.seq));

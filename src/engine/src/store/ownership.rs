@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use super::authority::{At, Authority, Demands, Standing};
+use super::authority::{At, Authority, Demands, Reason, Standing};
 use super::tables::SpaceTable;
 use super::{ReadError, Store};
 use crate::base::{CodecError, GrantId, LogId, Reader, SpaceId, Writer};
@@ -22,7 +22,7 @@ use crate::log::Disk;
 #[derive(Debug, Clone)]
 pub(crate) struct Ownership {
     owned: Owned,
-    genesis: At,
+    pub(super) genesis: At,
     pub(crate) authority: Authority,
     /// States in the sidecars of segments up to this one are not used: they were folded when other
     /// commits counted. None if all are as they would be folded now.
@@ -36,6 +36,17 @@ pub(crate) struct Acted {
     pub(crate) first: u64,
     pub(crate) grant: Option<GrantId>,
     pub(crate) sound: bool,
+}
+
+/// How a commit stands.
+#[derive(Debug)]
+pub(crate) enum Ruled {
+    /// It counts, under this grant if it names one.
+    Counts(Option<GrantId>),
+    /// It had the rights that it needed, and they were taken back.
+    Void(Reason),
+    /// It had not.
+    Unsound,
 }
 
 /// Says which commits count of those that a fold has.
@@ -168,13 +179,20 @@ impl SpaceTable {
 impl Ruling<'_> {
     /// Tells whether a commit that was recorded counts; `log` is its inner name.
     pub(crate) fn counts(&self, log: &LogId, seq: u64) -> bool {
-        let Some(ownership) = &self.table.ownership else { return true };
-        let Some(acted) = self.table.log(log).and_then(|log| log.acted_at(seq)) else {
-            return false;
-        };
-        let Some(grant) = acted.grant.filter(|_| acted.sound) else { return acted.sound };
+        matches!(self.of(log, seq), Ruled::Counts(_))
+    }
+
+    /// Tells how it stands.
+    pub(crate) fn of(&self, log: &LogId, seq: u64) -> Ruled {
+        let Some(ownership) = &self.table.ownership else { return Ruled::Counts(None) };
+        let acted = self.table.log(log).and_then(|log| log.acted_at(seq));
+        let Some(acted) = acted.filter(|acted| acted.sound) else { return Ruled::Unsound };
+        let Some(grant) = acted.grant else { return Ruled::Counts(None) };
         let authority = self.earlier.as_ref().unwrap_or(&ownership.authority);
-        authority.void((*log, seq), &grant, &|a, b| self.table.knows(a, b)).is_none()
+        match authority.void((*log, seq), &grant, &|a, b| self.table.knows(a, b)) {
+            None => Ruled::Counts(Some(grant)),
+            Some(reason) => Ruled::Void(reason),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ownership::Ruling;
 use super::tail::{Namespace, table_key};
-use super::{Found, ReadError, Store};
-use crate::base::{CommitId, Dot, EventId, Key, SpaceId};
+use super::{Found, ReadError, Reason, Store};
+use crate::base::{CommitId, Dot, EventId, GrantId, Key, SpaceId};
 use crate::causal::VersionVector;
 use crate::crdt::{Action, Stamp, State, Supersedes, View};
 use crate::event::Meta;
@@ -26,6 +27,21 @@ pub struct HistoryEvent {
     pub cut: bool,
     /// What its commit says about itself.
     pub meta: Option<Meta>,
+    /// The grant that its commit names.
+    pub grant: Option<GrantId>,
+    /// Why it does not count, if it does not.
+    pub inert: Option<Reason>,
+}
+
+/// Which events of a history are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that count.
+    Effective,
+    /// Those that do not.
+    Inert,
+    /// All.
+    All,
 }
 
 /// A page of keys in the order of their bytes.
@@ -68,6 +84,24 @@ impl<D: Disk + Clone> Store<D> {
         let space_ix = self.space_index(space)?;
         let row = table_key(space_ix, Namespace::Key, key.as_bytes());
         Ok(Arc::new(self.refold_row(space_ix, &row, Some(version))?))
+    }
+
+    /// Returns the state of a key as of an earlier version, by what is known in a later one: what
+    /// did not turn out to be inert.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn state_known(
+        &self,
+        space: &SpaceId,
+        key: &Key,
+        at: &VersionVector,
+        known: &VersionVector,
+    ) -> Result<State, ReadError> {
+        let space_ix = self.space_index(space)?;
+        let row = table_key(space_ix, Namespace::Key, key.as_bytes());
+        let ruling = self.table(space_ix)?.ruling(Some(known));
+        self.refold_ruled(space_ix, &row, Some(at), &ruling)
     }
 
     /// Returns the live keys that begin with `prefix`, after `after`, at most `limit` of them.
@@ -117,6 +151,20 @@ impl<D: Disk + Clone> Store<D> {
         key: &Key,
         limit: usize,
     ) -> Result<Vec<HistoryEvent>, ReadError> {
+        self.history_of(space, key, Which::Effective, limit)
+    }
+
+    /// Returns the events of a key that count, or those that do not, or all, in the same order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn history_of(
+        &self,
+        space: &SpaceId,
+        key: &Key,
+        which: Which,
+        limit: usize,
+    ) -> Result<Vec<HistoryEvent>, ReadError> {
         let space_ix = self.space_index(space)?;
         let row = table_key(space_ix, Namespace::Key, key.as_bytes());
         let found = self.history_of_row(space_ix, &row)?;
@@ -124,9 +172,12 @@ impl<D: Disk + Clone> Store<D> {
         let ids: BTreeMap<Dot, CommitId> =
             found.iter().map(|found| (found.stamp.dot, found.stamp.commit)).collect();
         let ruling = self.table(space_ix)?.ruling(None);
-        let counts = |found: &Found| ruling.counts(&found.stamp.dot.log, found.stamp.dot.seq);
-        let newest = found.into_iter().rev().filter(counts).take(limit);
-        newest.map(|found| self.history_event(space_ix, &found, &ids)).collect()
+        let asked = |found: &Found| {
+            let counts = ruling.counts(&found.stamp.dot.log, found.stamp.dot.seq);
+            which == Which::All || (which == Which::Effective) == counts
+        };
+        let newest = found.into_iter().rev().filter(asked).take(limit);
+        newest.map(|found| self.history_event(space_ix, &found, &ids, &ruling)).collect()
     }
 
     fn history_event(
@@ -134,15 +185,18 @@ impl<D: Disk + Clone> Store<D> {
         space_ix: usize,
         found: &Found,
         ids: &BTreeMap<Dot, CommitId>,
+        ruling: &Ruling<'_>,
     ) -> Result<HistoryEvent, ReadError> {
+        let verdict = self.table(space_ix)?.verdict_of(ruling, &found.commit, found.stamp.commit);
+        let inert = verdict.err();
         let mut parents = Vec::new();
         let supersedes = &found.event.skeleton.supersedes;
         if let Supersedes::Dots(dots) = supersedes {
             let table = self.table(space_ix)?;
             let outer = |dot: &Dot| (table.origin(&dot.log), dot.seq, dot.index);
-            let ruling = table.ruling(None);
-            // What does not count was never superseded.
-            for dot in dots.iter().filter(|dot| ruling.counts(&dot.log, dot.seq)) {
+            // What does not count was never superseded by what does.
+            let superseded = |dot: &&Dot| inert.is_some() || ruling.counts(&dot.log, dot.seq);
+            for dot in dots.iter().filter(superseded) {
                 let commit = match ids.get(dot) {
                     Some(commit) => *commit,
                     // Across a fork one name stands for several commits: the one that has an
@@ -168,6 +222,8 @@ impl<D: Disk + Clone> Store<D> {
             parents,
             cut: matches!(supersedes, Supersedes::Cut(_)),
             meta: found.commit.meta(),
+            grant: found.commit.grant,
+            inert,
         })
     }
 }

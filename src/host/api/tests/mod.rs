@@ -2,6 +2,7 @@
 
 mod bulk;
 mod described;
+mod inert;
 mod keys;
 mod observe;
 mod past;

@@ -162,7 +162,7 @@ async fn an_explanation_names_every_live_event() {
 }
 
 /// Reads messages of a watch until there are `count`.
-async fn messages(client: &Client, target: &str, count: usize) -> Vec<Value> {
+pub(super) async fn messages(client: &Client, target: &str, count: usize) -> Vec<Value> {
     let request = Request::get(format!("/v1/spaces/default/watch{target}")).body(Body::empty());
     let response = client.router.clone().oneshot(request.unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
@@ -180,7 +180,7 @@ async fn messages(client: &Client, target: &str, count: usize) -> Vec<Value> {
 }
 
 /// A cursor before everything that a client wrote after its first write.
-async fn cursor_of(client: &Client) -> String {
+pub(super) async fn cursor_of(client: &Client) -> String {
     let request = Request::get("/v1/spaces/default/watch").body(Body::empty()).unwrap();
     let mut body = client.router.clone().oneshot(request).await.unwrap().into_body();
     // The first piece says that the watch listens.

@@ -284,6 +284,28 @@ impl Authority {
         self.voided(at, named, self.revocation_at(at).as_ref(), knows)
     }
 
+    /// Returns the revocations whose effect may depend on the one at `at`, by what they take back;
+    /// that one too. Nothing if there is none.
+    ///
+    /// Those written under a grant that another takes back, or one below that, do.
+    pub(crate) fn reach(&self, at: At) -> BTreeMap<GrantId, Vec<At>> {
+        let (mut reached, mut seen) = (BTreeMap::<GrantId, Vec<At>>::new(), BTreeSet::new());
+        let mut pending: BTreeSet<Seniority> = self.revocation_at(at).into_iter().collect();
+        let mut done = BTreeSet::new();
+        while let Some(next) = pending.pop_first() {
+            let Some(revocation) = self.revocations.get(&next).filter(|_| done.insert(next)) else {
+                continue;
+            };
+            reached.entry(revocation.target).or_default().push(revocation.at);
+            for grant in self.subtree(revocation.target) {
+                if seen.insert(grant) {
+                    pending.extend(self.under.get(&grant).into_iter().flatten());
+                }
+            }
+        }
+        reached
+    }
+
     /// Returns the authority as of an earlier time: revocations that are not `within` what was
     /// known then are left out. Costs a copy, and a judgement of each that is left.
     pub(crate) fn within(&self, within: &dyn Fn(At) -> bool, knows: Knows<'_>) -> Self {

@@ -7,6 +7,9 @@ use crate::event::Actions;
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
+    /// Its author could not know who owns the space: the genesis is not in its past.
+    #[error("its author did not have the genesis of the space yet")]
+    BeforeGenesis,
     /// It names no grant.
     #[error("it names no grant")]
     NoGrant,
@@ -77,6 +80,28 @@ pub enum Reason {
         /// What it took back.
         grant: GrantId,
     },
+}
+
+impl Reason {
+    /// Returns its name in all JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BeforeGenesis => "before_genesis",
+            Self::NoGrant => "no_grant",
+            Self::UnknownGrant { .. } => "unknown_grant",
+            Self::NotItsHolder { .. } => "not_its_holder",
+            Self::Work { .. } => "work",
+            Self::Expired { .. } => "expired",
+            Self::Key { .. } => "key",
+            Self::AllKeys => "all_keys",
+            Self::Action { .. } => "action",
+            Self::NotWithinParent(_) => "not_within_parent",
+            Self::UnknownTarget { .. } => "unknown_target",
+            Self::NotSenior { .. } => "not_senior",
+            Self::TooManyActs => "too_many_acts",
+            Self::Revoked { .. } => "revoked",
+        }
+    }
 }
 
 /// In what a grant goes beyond its parent.

@@ -1,8 +1,8 @@
 //! Spaces that somebody owns: what counts there, whatever comes when.
 
 use super::*;
-use crate::base::{GrantId, ReplicaId};
-use crate::event::{Actions, Audience, Grant, Owned, Prefixes};
+use crate::base::{GrantId, HlcClock, LogId, ReplicaId};
+use crate::event::{Act, Actions, Audience, Draft, Grant, Kind, Owned, Prefixes, root_grant};
 
 /// A space of the first store's, known to all of them.
 fn owned<const N: usize>() -> ([(Arc<MemoryDisk>, TestStore); N], SpaceId) {
@@ -165,6 +165,145 @@ fn what_was_written_before_the_genesis_came_is_inert() {
         assert_eq!(text(store, "early"), None);
         assert_eq!(hashes(store, space), first);
     }
+}
+
+/// Appends what a store would not write, as one that keeps no rules does: a put or an act.
+fn forge(
+    store: &mut TestStore,
+    ms: u64,
+    grant: Option<GrantId>,
+    name: &str,
+    act: Option<Act>,
+) -> (LogId, u64) {
+    let space = store.space_named("default").unwrap();
+    let space_ix = store.space_index(&space).unwrap();
+    let log = store.own_log().unwrap();
+    let state = store.state(&space, &key(name)).unwrap();
+    let deltas = state.deltas(&put(name, "0").op, false).unwrap();
+    let (kind, events) = match &act {
+        None => (Kind::Data, deltas.into_iter().map(|delta| (key(name), delta)).collect()),
+        Some(Act::Grant(_)) => (Kind::Grant, Vec::new()),
+        Some(_) => (Kind::Revoke, Vec::new()),
+    };
+    let (deps, own) = (store.foreign_heads(space_ix, log), store.tables[space_ix].log(&log));
+    let draft = Draft {
+        space,
+        log,
+        seq: own.map_or(0, |own| own.seq) + 1,
+        prev: own.map_or(CommitId::ZERO, |own| own.id),
+        hlc: HlcClock::resume(store.tables[space_ix].hlc).tick(now(ms).wall),
+        deps,
+        grant,
+        kind,
+        owned: None,
+        act,
+        events,
+        meta: None,
+    };
+    let commit = draft.seal(&mut store.rng).unwrap();
+    let at = (commit.log(), commit.seq());
+    store.append_commit(space_ix, Arc::new(commit)).unwrap();
+    at
+}
+
+#[test]
+fn why_a_commit_does_not_count_is_told_wherever_it_is_asked() {
+    let ([(_, mut a), (disk, mut b), (_, mut c)], space) = owned();
+    let told = a.frontier(&space).unwrap()[0];
+    let narrow = a.grant(now(6), &space, to(b.replica(), Actions::PUT, "b/"), None).unwrap();
+    let narrow = GrantId(narrow.tip.id.0);
+    let brief = Grant { expiry_ms: Some(now(9).wall.0), ..to(b.replica(), Actions::PUT, "") };
+    let brief = GrantId(a.grant(now(7), &space, brief, None).unwrap().tip.id.0);
+    pass(&mut a, &mut b, space);
+    let (nobody, root) = (GrantId([7; 32]), root_grant(&space, 0));
+    let more = Some(Act::Grant(to(b.replica(), Actions::ALL, "")));
+    let cases = [
+        (forge(&mut b, 20, Some(narrow), "b/x", None), Ok(Some(narrow))),
+        (forge(&mut b, 20, None, "b/x", None), Err(Reason::NoGrant)),
+        (forge(&mut b, 20, Some(nobody), "b/x", None), Err(Reason::UnknownGrant { grant: nobody })),
+        (forge(&mut b, 20, Some(root), "b/x", None), Err(Reason::NotItsHolder { grant: root })),
+        (
+            forge(&mut b, 20, Some(brief), "b/x", None),
+            Err(Reason::Expired { expiry_ms: now(9).wall.0 }),
+        ),
+        (forge(&mut b, 20, Some(narrow), "a/x", None), Err(Reason::Key { key: key("a/x") })),
+        (
+            forge(&mut b, 20, Some(narrow), "b/x", more),
+            Err(Reason::Action { action: Actions::DELEGATE }),
+        ),
+        (
+            forge(&mut b, 20, Some(narrow), "b/x", Some(Act::Revoke(nobody))),
+            Err(Reason::UnknownTarget { target: nobody }),
+        ),
+        (
+            forge(&mut b, 20, Some(narrow), "b/x", Some(Act::Revoke(root))),
+            Err(Reason::Action { action: Actions::REVOKE }),
+        ),
+        ((told.log, 1), Ok(None)),
+    ];
+    pass(&mut b, &mut c, space);
+    pass(&mut b, &mut a, space);
+    let revoked = a.revoke(now(30), &space, narrow, None).unwrap();
+    let late = forge(&mut b, 31, Some(narrow), "b/late", None);
+    pass(&mut b, &mut c, space);
+    pass(&mut a, &mut c, space);
+    pass(&mut a, &mut b, space);
+    pass(&mut b, &mut a, space);
+    b.flush().unwrap();
+    b.close().unwrap();
+    let mut b = open(&disk, 2);
+    let late = (late, Err(Reason::Revoked { by: revoked.tip.id, grant: narrow }));
+    for store in [&mut a, &mut b, &mut c] {
+        for (at, verdict) in cases.iter().chain([&late]) {
+            assert_eq!(store.verdict(&space, *at, None).unwrap(), *verdict);
+        }
+        let events = |which| store.history_of(&space, &key("b/x"), which, 9).unwrap();
+        let inert: Vec<_> = events(Which::Inert).into_iter().map(|event| event.inert).collect();
+        let expected = [&cases[4].1, &cases[3].1, &cases[2].1, &cases[1].1];
+        let expected = expected.map(|verdict| verdict.clone().err());
+        assert_eq!(inert, expected);
+        assert_eq!((events(Which::All).len(), events(Which::Effective).len()), (5, 1));
+        assert_eq!(store.history(&space, &key("b/x"), 9).unwrap()[0].grant, Some(narrow));
+        // What was so then is so of then.
+        let before = cases[8].0;
+        let event = EventId { commit: store.id_at(&space, &before.0, before.1).unwrap(), index: 0 };
+        let then = store.resolve(&space, &Point::Event(event)).unwrap();
+        assert_eq!(store.verdict(&space, late.0, Some(&then)).unwrap(), Ok(Some(narrow)));
+    }
+    let mut early = open(&Arc::new(MemoryDisk::new()), 7);
+    early.join_space(space, "default").unwrap();
+    try_put(&mut early, 3, "early", "1").unwrap();
+    pass(&mut a, &mut early, space);
+    let at = (early.own_log().unwrap(), 1);
+    assert_eq!(early.verdict(&space, at, None).unwrap(), Err(Reason::BeforeGenesis));
+}
+
+#[test]
+fn a_revocation_reaches_what_came_before_it_and_it_had_not_seen() {
+    let ([(_, mut a), (_, mut b), (_, mut c)], space) = owned();
+    let grant = to(b.replica(), Actions::PUT, "");
+    let id = GrantId(a.grant(now(6), &space, grant, None).unwrap().tip.id.0);
+    pass(&mut a, &mut b, space);
+    try_put(&mut b, 8, "seen", "1").unwrap();
+    pass(&mut b, &mut a, space);
+    a.revoke(now(9), &space, id, None).unwrap();
+    for name in ["y", "x", "y"] {
+        try_put(&mut b, 10, name, "2").unwrap();
+    }
+    pass(&mut b, &mut c, space);
+    pass(&mut a, &mut c, space);
+    try_put(&mut b, 11, "later", "3").unwrap();
+    pass(&mut b, &mut c, space);
+    let (all, _) = c.arrived(&space, Position::default(), c.written(), 1 << 20).unwrap();
+    let by = all.iter().find(|arrived| arrived.commit.kind == Kind::Revoke).unwrap();
+    let keys = |skip, max| c.reached(&space, by, skip, max).unwrap().keys;
+    // What came later is counted, and has nothing to be told.
+    assert_eq!(keys(0, 99), [vec![key("y")], vec![key("x")], vec![key("y")], vec![]]);
+    assert_eq!(keys(1, 1), [vec![key("x")]]);
+    assert!(keys(4, 99).is_empty());
+    assert_eq!(c.reached(&space, by, 4, 99).unwrap().count, 4);
+    let other = all.iter().find(|arrived| arrived.commit.kind == Kind::Grant).unwrap();
+    assert_eq!(c.reached(&space, other, 0, 99).unwrap().count, 0);
 }
 
 #[test]

@@ -73,6 +73,50 @@ proptest! {
         prop_assert!(rights.iter().all(|rights| Some(rights.grant) != grant));
     }
 
+    /// What was said of a commit when it came can be found out again whenever somebody asks.
+    #[test]
+    fn why_a_commit_was_not_sound_is_known_for_ever(script in script(40)) {
+        let history = play(4, 2, 0, &script);
+        let (authority, _) = in_order(&history);
+        let knows = |of, by| history.knows(of, by);
+        for (at, said) in history.commits.iter().enumerate() {
+            let again = authority.check(&said.standing, &said.demands(), &knows);
+            prop_assert_eq!(again, spec::sound(&history, at));
+        }
+    }
+
+    /// Whatever verdict a revocation changes when it comes, the commit is among those it reaches.
+    #[test]
+    fn a_revocation_reaches_all_whose_verdict_it_changes(script in script(40)) {
+        let history = play(4, 2, 0, &script);
+        let knows = |of, by| history.knows(of, by);
+        let (mut authority, mut sound) = (Authority::new(&SPACE, &history.owned), Vec::new());
+        for position in 0..history.commits.len() {
+            let verdicts = |authority: &Authority, sound: &Vec<_>| {
+                let told = history.commits.iter().zip(sound);
+                told.map(|(said, sound): (&Said, &Result<(), Reason>)| {
+                    let Standing { at, grant, .. } = said.standing;
+                    let void = |grant| authority.void(at, &grant, &knows).is_some();
+                    sound.is_ok() && !grant.is_some_and(void)
+                })
+                .collect::<Vec<bool>>()
+            };
+            let before = verdicts(&authority, &sound);
+            let admitted = history.tell(&mut authority, position).sound;
+            let reach = authority.reach(history.commits[position].standing.at);
+            let after = verdicts(&authority, &sound);
+            for (at, _) in before.iter().zip(&after).enumerate().filter(|(_, (a, b))| a != b) {
+                let Standing { at, grant, .. } = history.commits[at].standing;
+                let named = grant.unwrap();
+                let mut chain = authority.chain(&named);
+                let judged = |by: &At| !history.knows(at, *by);
+                let reached = chain.any(|id| reach.get(&id).is_some_and(|v| v.iter().any(judged)));
+                prop_assert!(reached, "{:?} by {}", at, position);
+            }
+            sound.push(admitted);
+        }
+    }
+
     /// Only revocations change a verdict that was given.
     #[test]
     fn what_is_not_in_the_past_and_revokes_nothing_changes_no_verdict(
