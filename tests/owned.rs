@@ -243,3 +243,21 @@ fn a_space_that_is_left_is_synced_no_more_and_comes_back() {
     assert_eq!(home.ok("b", &["get", "k", "--space", "ours"]), "second");
     a.stop();
 }
+
+#[test]
+fn nothing_is_written_to_a_space_before_it_has_come() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team", "--owned"]);
+    grant(&home, "a", "b", "read,write");
+    let node = home.serve("a", &[]);
+    let ticket = home.ok("a", &team(&["ticket"]));
+    home.ok("b", &["space", "join", &ticket, "--as", "team"]);
+    // It could not name a grant, and would never count.
+    let refused = home.fails("b", 4, &team(&["put", "k", "early"]));
+    assert!(refused["hint"].as_str().unwrap().contains("kdelta sync"), "{refused}");
+    home.ok("b", &["sync", &node.address()]);
+    home.ok("b", &team(&["put", "k", "in time"]));
+    home.ok("b", &["sync", &node.address()]);
+    assert_eq!(home.ok("a", &team(&["get", "k"])), "in time");
+    node.stop();
+}

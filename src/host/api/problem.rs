@@ -263,6 +263,9 @@ impl From<WriteError> for Problem {
             WriteError::Unauthorised(_) => Self::new(Kind::Forbidden, detail).hint(
                 "kdelta grant list shows what this replica may do; who owns the space grants",
             ),
+            WriteError::NotYetHere => {
+                Self::new(Kind::Conflict, detail).hint("Sync it first: kdelta sync")
+            }
             WriteError::Open => Self::new(Kind::Conflict, detail)
                 .hint("Make one that is owned: kdelta space create NAME --owned"),
             WriteError::Empty => Self::usage(detail),

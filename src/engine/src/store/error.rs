@@ -132,6 +132,9 @@ pub enum WriteError {
     /// There is nothing to write.
     #[error("a batch needs at least one op")]
     Empty,
+    /// The space was joined, and nothing of it has come yet.
+    #[error("nothing of the space has come yet, so it is not known who may write there")]
+    NotYetHere,
     /// Nobody owns the space: there is nothing to grant.
     #[error("the space is open: whoever is admitted may read and write all of it")]
     Open,

@@ -53,6 +53,12 @@ impl<D: Disk + Clone> Store<D> {
         self.local.spaces.iter().any(|space| space.id == *id && !space.retired)
     }
 
+    /// Tells whether anything of a space is here. Of one that was joined and never synced it is not
+    /// known who owns it, so that what is written there may count for nothing.
+    pub fn has_come(&self, id: &SpaceId) -> bool {
+        self.counts(id).is_ok_and(|(commits, _)| commits > 0)
+    }
+
     /// Adds a space that was made elsewhere, under a name that is not taken.
     ///
     /// # Errors

@@ -446,10 +446,15 @@ fn stamps_stay_what_they_were_when_a_failed_sync_moves_their_records() {
 
 /// Hands everything that one store holds to another.
 pub(super) fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
+    pass_at(10_000, from, to, space);
+}
+
+/// The same, at a time.
+pub(super) fn pass_at(ms: u64, from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
     let frontier = from.frontier(&space).unwrap();
     let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
     let mut serving = Serving::new(runs);
     while let Some(chunk) = from.next_chunk(&space, &mut serving, 1 << 16).unwrap() {
-        to.insert_chunk(now(10_000), &chunk.bytes).unwrap();
+        to.insert_chunk(now(ms), &chunk.bytes).unwrap();
     }
 }

@@ -319,13 +319,13 @@ fn what_ended_long_ago_is_taken_back_by_who_gave_it() {
     assert_eq!(a.seal_ended(now(40 * day)).unwrap(), 0, "what came late has time to arrive");
     assert_eq!(c.seal_ended(now(41 * day)).unwrap(), 0, "another one gave it");
     try_put(&mut b, 9 * day, "b/x", "1").unwrap();
-    pass(&mut b, &mut a, space);
+    pass_at(50 * day, &mut b, &mut a, space);
     assert_eq!(a.seal_ended(now(41 * day)).unwrap(), 1);
     assert_eq!(a.seal_ended(now(42 * day)).unwrap(), 0, "once is enough");
     // It has not heard, and set its clock back.
     try_put(&mut b, 9 * day + 1, "b/x", "2").unwrap();
-    pass(&mut b, &mut a, space);
-    pass(&mut a, &mut b, space);
+    pass_at(50 * day, &mut b, &mut a, space);
+    pass_at(50 * day, &mut a, &mut b, space);
     for store in [&mut a, &mut b] {
         assert_eq!(text(store, "b/x").as_deref(), Some("1"));
     }
