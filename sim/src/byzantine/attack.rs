@@ -53,6 +53,9 @@ pub enum Attack {
     Greedy,
     /// Writes one commit in each of more logs than an opening lists.
     Crowd,
+    /// Writes in an owned space without a right: under no grant, under others', under one that was
+    /// taken back and dated before that, under one that it gave itself; and takes others' back.
+    Trespass,
     /// Says nothing at all.
     Mute,
     /// Says hello and opens sessions, and nothing after that.
@@ -61,7 +64,7 @@ pub enum Attack {
 
 impl Attack {
     /// All attacks, in the order of their names' list.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadHash,
         Self::BadSignature,
         Self::Impersonate,
@@ -85,6 +88,7 @@ impl Attack {
         Self::HugeCommits,
         Self::Greedy,
         Self::Crowd,
+        Self::Trespass,
         Self::Mute,
         Self::Silent,
     ];
@@ -115,6 +119,7 @@ impl Attack {
             Self::HugeCommits => "huge-commits",
             Self::Greedy => "greedy",
             Self::Crowd => "crowd",
+            Self::Trespass => "trespass",
             Self::Mute => "mute",
             Self::Silent => "silent",
         }

@@ -2,12 +2,13 @@
 //!
 //! An [`Author`] is a log in the making. Its copy that writes on is a fork.
 
-use kdelta_engine::base::{CommitId, Hash, Hlc, Key, LogId, Rng, SpaceId, Writer};
+use kdelta_engine::base::{CommitId, GrantId, Hash, Hlc, Key, LogId, Rng, SpaceId, Writer};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::crdt::{Action, Delta, Supersedes};
 use kdelta_engine::event::tree::Tree;
 use kdelta_engine::event::{
-    Attestation, Commit, Dictionary, Draft, ForkProof, ForkSide, KeyPair, Kind, Voucher, compact,
+    Act, Attestation, Commit, Dictionary, Draft, ForkProof, ForkSide, KeyPair, Kind, Voucher,
+    compact,
 };
 
 /// A log in the making.
@@ -41,18 +42,32 @@ impl Author {
 
     /// Writes a commit of one put; none if a limit forbids it.
     pub(super) fn write(&mut self, rng: &mut Rng, what: Put<'_>) -> Option<Commit> {
-        let Put { hlc, deps, key, bytes } = what;
+        let Put { hlc, deps, key, bytes, grant } = what;
         let payload = vec![b'1'; bytes].into();
         let delta = Delta { action: Action::BytesPut, supersedes: Supersedes::NOTHING, payload };
-        let draft = Draft {
-            space: self.space,
-            seq: self.seq + 1,
-            prev: self.id,
-            deps,
-            kind: Kind::Data,
-            events: vec![(Key::new(key).ok()?, delta)],
-            ..Draft::genesis(self.log, hlc)
-        };
+        let events = vec![(Key::new(key).ok()?, delta)];
+        self.append(rng, Draft { deps, grant, events, ..self.draft(Kind::Data, hlc) })
+    }
+
+    /// Writes a commit that grants or takes back, whoever may.
+    pub(super) fn decree(
+        &mut self,
+        rng: &mut Rng,
+        hlc: Hlc,
+        deps: Vec<Tip>,
+        (grant, act): (GrantId, Act),
+    ) -> Option<Commit> {
+        let kind = if matches!(act, Act::Revoke(_)) { Kind::Revoke } else { Kind::Grant };
+        let (grant, act) = (Some(grant), Some(act));
+        self.append(rng, Draft { deps, grant, act, ..self.draft(kind, hlc) })
+    }
+
+    fn draft(&self, kind: Kind, hlc: Hlc) -> Draft {
+        let (space, seq, prev) = (self.space, self.seq + 1, self.id);
+        Draft { space, seq, prev, kind, ..Draft::genesis(self.log, hlc) }
+    }
+
+    fn append(&mut self, rng: &mut Rng, draft: Draft) -> Option<Commit> {
         let commit = draft.seal(rng).ok()?;
         self.tree.append(&commit.id());
         (self.seq, self.id) = (commit.seq(), commit.id());
@@ -77,6 +92,8 @@ pub(super) struct Put<'a> {
     pub(super) key: &'a str,
     /// How long the value is.
     pub(super) bytes: usize,
+    /// The grant that it names.
+    pub(super) grant: Option<GrantId>,
 }
 
 /// Puts commits, each after those it follows, and vouchers into a chunk (FORMAT, chunks).

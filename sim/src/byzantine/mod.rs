@@ -11,6 +11,7 @@ mod forge;
 mod liar;
 mod puppet;
 mod script;
+mod trespass;
 mod words;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub use attack::{Attack, UnknownAttack};
 
 use liar::Liar;
 use script::Script;
+pub use trespass::Pass;
+pub(crate) use trespass::TRESPASSED;
 
 /// What the hostile peer does with a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +99,13 @@ impl Byzantine {
                 let liar = Liar::new(self.kind, &self.seed, &self.key, now, space);
                 self.role = liar.map_or(Role::None, |liar| Role::Liar(Box::new(liar)));
             }
+        }
+    }
+
+    /// Tells it what it was granted in an owned space.
+    pub fn granted(&mut self, pass: Pass) {
+        if let Role::Script(script) = &mut self.role {
+            script.granted(pass);
         }
     }
 

@@ -10,6 +10,7 @@ use kdelta_engine::node::LinkId;
 use kdelta_engine::sync::{Message, Open, Run, encode};
 
 use super::forge::{Author, Put, chunk, nowhere, proof};
+use super::trespass::{Pass, Trespass};
 use super::{Action, Attack, Line, words};
 
 /// What a peer without a store of its own says.
@@ -28,6 +29,8 @@ pub(super) struct Script {
     trunk: Option<(Author, Vec<Commit>)>,
     /// The branch that was told last.
     branch: Option<(Author, Commit)>,
+    /// What it may do in an owned space, and could.
+    pass: Option<Pass>,
     /// The branches, by peer, upon which something was built last that is not valid.
     refused: BTreeMap<ReplicaId, (Author, Vec<Commit>)>,
 }
@@ -45,12 +48,18 @@ impl Script {
             logs: 0,
             trunk: None,
             branch: None,
+            pass: None,
             refused: BTreeMap::new(),
         }
     }
 
     pub(super) fn join(&mut self, now: Now, space: SpaceId) {
         (self.space, self.wall) = (space, now.wall);
+    }
+
+    /// Learns what it was granted.
+    pub(super) fn granted(&mut self, pass: Pass) {
+        self.pass = Some(pass);
     }
 
     pub(super) fn connected(&mut self, link: LinkId) -> Vec<Action> {
@@ -234,6 +243,17 @@ impl Script {
                 }
                 self.push(link, &commits, &vouchers, actions);
             }
+            Attack::Trespass => {
+                let trespass = Trespass {
+                    key: &self.key,
+                    space,
+                    now: Hlc::from_wall(self.wall),
+                    pass: self.pass.as_ref(),
+                };
+                self.logs += 1;
+                let (commits, voucher) = trespass.commits(&mut self.rng, self.logs);
+                self.push(link, &commits, &[voucher], actions);
+            }
             Attack::WithheldDeps => {
                 for n in 0..WITHHELD_AT_ONCE {
                     self.withhold(link, n % 4 == 3, actions);
@@ -355,7 +375,7 @@ impl Script {
     /// Writes a commit in an author's log, stamped after all that were written before.
     fn write(&mut self, author: &mut Author, deps: Vec<Tip>, bytes: usize) -> Vec<Commit> {
         self.last = self.last.next().max(Hlc::from_wall(self.wall));
-        let put = Put { hlc: self.last, deps, key: "forged", bytes };
+        let put = Put { hlc: self.last, deps, key: "forged", bytes, grant: None };
         author.write(&mut self.rng, put).into_iter().collect()
     }
 

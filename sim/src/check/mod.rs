@@ -12,6 +12,9 @@ pub(crate) mod wire;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use kdelta_engine::base::Key;
+
+use crate::byzantine::TRESPASSED;
 use crate::draw::Stream;
 use crate::world::{Repair, World};
 
@@ -211,6 +214,12 @@ impl World {
                     let seen = format!("{} is not on seat {at}", facts::short(&tip.id));
                     return Err(Broken::new("acknowledged is durable", seen));
                 }
+            }
+            // Whatever the oracle says of it: the key that is written without a right alone.
+            let shown = Key::new(TRESPASSED).map(|key| store.get(&space, &key, None));
+            if !matches!(shown, Ok(Ok(None))) {
+                let seen = format!("seat {at} shows {TRESPASSED}");
+                return Err(Broken::new("without a right nothing counts", seen));
             }
         }
         self.check_oracle()

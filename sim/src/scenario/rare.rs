@@ -405,6 +405,14 @@ fn owned(scenario: &mut Scenario, source: &mut Source) {
         };
         scenario.put(at_ms, action);
     }
+    if source.below(2) == 0 {
+        let mut seats = vec![0, source.index(replicas)];
+        seats.dedup();
+        let at_ms = scenario.moment(source);
+        let (attack, ms) = (Attack::Trespass, 3_000 + source.below(6_000));
+        scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats });
+        scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + ms);
+    }
 }
 
 /// Some come in by tickets, and some have none that is good. Disks are not set back or copied here,

@@ -31,6 +31,9 @@ impl World {
         let seed = self.draws.of(Stream::Hostile, to as u64).seed();
         let mut peer = Byzantine::new(seed, attack);
         peer.join(self.now(to), self.space);
+        if self.options.owned && attack == Attack::Trespass {
+            self.admit_trespasser(peer.replica()).into_iter().for_each(|pass| peer.granted(pass));
+        }
         // What it writes in its own logs is its own affair.
         self.facts.may_fork(Some(peer.replica()));
         let at = self.seat(to, SimDisk::new().into());

@@ -7,6 +7,7 @@ use kdelta_engine::store::{Store, WriteError, Written};
 
 use super::seat::Request;
 use super::{SeatDisk, World};
+use crate::byzantine::Pass;
 use crate::check::Broken;
 use crate::scenario::Right;
 use crate::trace::{Short, What};
@@ -37,6 +38,20 @@ impl World {
         self.decree(from, "grants", |store, now| store.grant(now, &space, grant.clone(), None));
     }
 
+    /// The owner lets a hostile replica read, and write, and takes the latter back at once.
+    pub(super) fn admit_trespasser(&mut self, to: ReplicaId) -> Option<Pass> {
+        let space = self.space;
+        let mut give = |actions| {
+            let grant = given(to, actions, "", 0);
+            self.decree(0, "grants", |store, now| store.grant(now, &space, grant.clone(), None))
+        };
+        let read = GrantId(give(Actions::READ)?.tip.id.0);
+        let written = give(WRITE)?;
+        let write = GrantId(written.tip.id.0);
+        self.decree(0, "revokes", |store, now| store.revoke(now, &space, write, None))?;
+        Some(Pass { read, write: (write, written.tip, written.hlc) })
+    }
+
     /// A user takes back the newest grant that lets another replica write, if there is one.
     pub(super) fn revoke(&mut self, from: usize, of: usize) {
         let Some(of) = self.seats.get(of).map(super::seat::Seat::replica) else { return };
@@ -60,11 +75,12 @@ impl World {
         at: usize,
         what: &'static str,
         act: impl FnOnce(&mut Store<SeatDisk>, Now) -> Result<Written, WriteError>,
-    ) {
+    ) -> Option<Written> {
         let now = self.now(at);
-        let Some(seat) = self.seats.get_mut(at) else { return };
-        let Some(node) = seat.node.as_mut() else { return };
-        match act(node.store(), now) {
+        let seat = self.seats.get_mut(at)?;
+        let node = seat.node.as_mut()?;
+        let written = act(node.store(), now);
+        match &written {
             Ok(written) => {
                 let receipt = node.store_ref().receipt();
                 let (tip, stamp) = (written.tip, written.hlc);
@@ -82,6 +98,7 @@ impl World {
         self.drain(at);
         self.mark_later(at);
         self.look(at);
+        written.ok()
     }
 }
 
