@@ -216,7 +216,7 @@ fn sybils(puppet: &mut Puppet, rng: &mut Rng, now: Now, space: SpaceId) {
             let mut author = Author::new(&KeyPair::from_seed(rng.bytes()), space, 1);
             let key = format!("sybil-{}", (batch + n) % 16);
             let hlc = Hlc::from_wall(now.wall);
-            let put = Put { hlc, deps: Vec::new(), key: &key, bytes: 8 };
+            let put = Put { hlc, deps: Vec::new(), key: &key, bytes: 8, grant: None };
             commits.extend(author.write(rng, put));
             vouchers.push(author.voucher());
         }

@@ -118,6 +118,7 @@ impl<D: Disk + Clone> Store<D> {
         let last = self.sealed.last().map(|sealed| sealed.number);
         if let Some(table) = self.tables.get_mut(space_ix)
             && table.record(commit, chain, deps)
+            && !mutant!("states-outlive-a-revocation")
         {
             sometimes!("store-others-count");
             table.fold_anew(last);

@@ -256,4 +256,28 @@ pub const ALL: &[Mutant] = &[
         what: "says that it has all when it lacks some",
         caught_by: "I5",
     },
+    Mutant {
+        name: "inert-counts",
+        row: "extra",
+        what: "counts in an owned space what nobody was granted",
+        caught_by: "I4 I8",
+    },
+    Mutant {
+        name: "states-outlive-a-revocation",
+        row: "extra",
+        what: "goes on showing what was folded before a revocation came",
+        caught_by: "I4 I5",
+    },
+    Mutant {
+        name: "revoked-from-the-beginning",
+        row: "extra",
+        what: "takes back with a grant what the revoker had seen as well",
+        caught_by: "I2 I4",
+    },
+    Mutant {
+        name: "prefixes-unread",
+        row: "extra",
+        what: "lets whoever may write some keys write all",
+        caught_by: "I4 I8",
+    },
 ];

@@ -460,7 +460,7 @@ impl Authority {
             let those = self.effective.get(&grant).into_iter().flatten();
             for seniority in those.take_while(|those| limit.is_none_or(|limit| *those < limit)) {
                 let known = self.revocations.get(seniority).is_some_and(|r| knows(at, r.at));
-                if !known {
+                if !known || mutant!("revoked-from-the-beginning") {
                     return Some(Reason::Revoked { by: seniority.id, grant });
                 }
             }
