@@ -346,6 +346,21 @@ fn what_could_not_be_read_is_read_again_before_its_log_is_closed() {
 }
 
 #[test]
+fn what_vouches_for_a_branch_is_written_before_it() {
+    assert_holds(include_str!("scenarios/unvouched_beside_a_failing_disk.txt"));
+}
+
+#[test]
+fn a_repair_takes_along_what_is_built_upon_and_what_vouches_for_it() {
+    assert_holds(include_str!("scenarios/a_repair_that_lacks_what_nobody_names.txt"));
+}
+
+#[test]
+fn what_no_list_of_segments_tells_any_more_is_told_and_written_anew() {
+    assert_holds(include_str!("scenarios/neither_list_is_good.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -275,7 +275,7 @@ impl From<WriteError> for Problem {
             WriteError::TakenBack(_) => {
                 Self::new(Kind::Full, detail).hint("See to the disk, then try again")
             }
-            WriteError::NotDurable(_) => {
+            WriteError::NotDurable(_) | WriteError::Unrepaired(_) => {
                 Self::new(Kind::ReadOnly, detail).hint("See to the disk, then open the store again")
             }
             WriteError::Closed => Self::new(Kind::Unavailable, detail).hint("Try again"),

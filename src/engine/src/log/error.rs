@@ -70,7 +70,7 @@ pub enum OpenError {
         major: u16,
     },
     /// The disk cannot be read. Nothing is known about the log; try again.
-    #[error("the log cannot be read")]
+    #[error("the log cannot be read: {0}")]
     Disk(#[from] DiskError),
 }
 

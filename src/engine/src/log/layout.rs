@@ -69,20 +69,34 @@ impl Candidate {
     }
 }
 
+/// What is done where neither list of segments can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The log is not opened: of all that the lists say nothing is known, as where no file can be
+    /// read.
+    Refuses,
+    /// That is told as any damage: nothing is changed, or who asks has the list in memory.
+    IsDamage,
+}
+
 /// Tells whether manifest or mark are damaged on disk, or missing.
 pub(super) fn lists_are_damaged<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<bool, OpenError> {
     let mut damage = Vec::new();
     let mark = load_mark(disk, store, &mut damage)?;
-    load_manifest(disk, store, mark.as_ref(), &mut damage)?;
+    load_manifest(disk, store, mark.as_ref(), Unread::IsDamage, &mut damage)?;
     Ok(!damage.is_empty())
 }
 
 impl Layout {
     /// Reads manifest, mark, the list of files, and the headers of those that are not closed.
-    pub(super) fn load<D: Disk>(disk: &D, store: &[u8; 16]) -> Result<Self, OpenError> {
+    pub(super) fn load<D: Disk>(
+        disk: &D,
+        store: &[u8; 16],
+        lists: Unread,
+    ) -> Result<Self, OpenError> {
         let mut damage = Vec::new();
         let mark = load_mark(disk, store, &mut damage)?;
-        let manifest = load_manifest(disk, store, mark.as_ref(), &mut damage)?;
+        let manifest = load_manifest(disk, store, mark.as_ref(), lists, &mut damage)?;
         let unread = |d: &Damage| d.file != MARK_FILE && d.kind == DamageKind::Unreadable;
         let unread = damage.iter().any(unread);
         let files: BTreeSet<u64> =
@@ -332,15 +346,22 @@ fn load_manifest<D: Disk>(
     disk: &D,
     store: &[u8; 16],
     mark: Option<&Mark>,
+    lists: Unread,
     damage: &mut Vec<Damage>,
 ) -> Result<Manifest, OpenError> {
     let mut found = Vec::new();
-    let mut failed = Vec::new();
+    let mut failed: Vec<Damage> = Vec::new();
     for file in [manifest::slot(0), manifest::slot(1)] {
         match manifest::load_manifest(disk, file, store) {
             Ok(Some(loaded)) => found.push(loaded),
             Ok(None) => {}
-            Err(LoadError::Disk(error)) if !failed.is_empty() => return Err(error.into()),
+            Err(LoadError::Disk(error))
+                if lists == Unread::Refuses
+                    && failed.first().is_some_and(|d| d.kind == DamageKind::Unreadable) =>
+            {
+                let message = format!("neither list of segments can be read: {}", error.message);
+                return Err(DiskError { message, ..error }.into());
+            }
             Err(error) => failed.push(tolerate(error, file)?),
         }
     }

@@ -15,7 +15,7 @@ use super::append::{Log, LogOptions};
 use super::disk::{Disk, DiskError, FileId, FileKind};
 use super::error::{Damage, DamageKind, OpenError};
 use super::failover::Health;
-use super::layout::{self, Candidate, Layout};
+use super::layout::{self, Candidate, Layout, Unread};
 use super::manifest::{Entry, State};
 use super::segment::HEADER_BYTES;
 use super::survey::{self, Survey};
@@ -159,7 +159,7 @@ pub(super) fn open<D: Disk>(
     disk: D,
     options: &LogOptions,
 ) -> Result<(Log<D>, Recovery), OpenError> {
-    let mut layout = Layout::load(&disk, &options.store)?;
+    let mut layout = Layout::load(&disk, &options.store, Unread::Refuses)?;
     let mut recovery =
         Recovery { damage: std::mem::take(&mut layout.damage), ..Recovery::default() };
     let surveyed = Surveyed::all(&disk, &mut layout)?;

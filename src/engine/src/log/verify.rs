@@ -7,7 +7,7 @@
 use super::append::LogOptions;
 use super::disk::{Disk, FileId};
 use super::error::{Damage, DamageKind, OpenError};
-use super::layout::{self, Candidate, Layout};
+use super::layout::{self, Candidate, Layout, Unread};
 use super::manifest::{Entry, State};
 use super::recovery::{Surveyed, Torn};
 use super::segment::{HEADER_BYTES, Predecessor};
@@ -36,7 +36,7 @@ pub struct Verify {
 /// [`OpenError`] if the files belong to another store or version, or cannot be listed.
 pub fn verify<D: Disk>(disk: &D, options: &LogOptions) -> Result<Verify, OpenError> {
     let store = &options.store;
-    let mut layout = Layout::load(disk, store)?;
+    let mut layout = Layout::load(disk, store, Unread::IsDamage)?;
     let mut out = Verify { problems: std::mem::take(&mut layout.damage), ..Verify::default() };
     let mut before: Option<Entry> = None;
     for entry in &layout.manifest.entries {

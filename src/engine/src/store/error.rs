@@ -156,6 +156,9 @@ pub enum WriteError {
     /// The disk failed: the write is visible, and will not survive a crash.
     #[error("the write is not durable: {0}")]
     NotDurable(String),
+    /// The files cannot be looked at, so that no repair begins.
+    #[error("nothing was repaired: {0}")]
+    Unrepaired(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

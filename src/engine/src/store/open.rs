@@ -14,12 +14,13 @@ use super::seal::Sealed;
 use super::survey::Counted;
 use super::tables::{Chain, LogTable, SpaceTable, Tables};
 use super::tail::Tail;
+use super::vouchers::read_voucher;
 use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
-use crate::base::{CommitId, Hash, LogId, Now, Reader, Rng};
+use crate::base::{CommitId, Hash, LogId, Now, Rng};
 use crate::causal::Tip;
 use crate::crdt::counts_again;
-use crate::event::{Commit, Dictionary, ForkProof, KeyPair, Voucher, compact};
+use crate::event::{Commit, Dictionary, ForkProof, KeyPair, compact};
 use crate::log::{
     Damage, Disk, DiskError, FileId, FileKind, Log, LogOptions, Position, Record, Recovery,
 };
@@ -441,12 +442,10 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     fn replay_voucher(&mut self, body: &[u8]) -> Option<Replayed> {
-        let mut r = Reader::new(body);
-        let ix = u32::try_from(r.varint().ok()?).ok()?;
-        let entry = self.tail.dictionary.entry(ix)?;
+        let (ix, seq, id, voucher) = read_voucher(body).ok()?;
+        let entry = self.tail.dictionary.entry(u32::try_from(ix).ok()?)?;
         let (space_ix, log) = (self.local.space_index(&entry.space)?, entry.log);
-        let tip = Tip { log, seq: r.varint().ok()?, id: r.commit_id().ok()? };
-        let voucher = Voucher::decode(&mut r).ok()?;
+        let tip = Tip { log, seq, id };
         self.tables.get_mut(space_ix)?.vouch(tip, voucher);
         Some(Replayed::Done)
     }

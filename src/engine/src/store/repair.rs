@@ -6,6 +6,7 @@
 //! without the damage, the old files kept in quarantine. Costs a replay from the first damaged
 //! segment on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::apply::kinds;
@@ -13,7 +14,8 @@ use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Instant, LogId, Now, Reader, SpaceId};
 use crate::causal::Tip;
-use crate::event::{Commit, Dictionary, compact};
+use crate::event::compact::{self, Loose};
+use crate::event::{Commit, Dictionary};
 use crate::log::{Disk, FileId, FileKind, Position, Record, RecordKind};
 
 /// A record that could not be taken, and the logs that its segment names.
@@ -27,6 +29,21 @@ pub(crate) struct Aside {
     pub(super) told: Option<(SpaceId, Tip)>,
     /// The last commit of each log and branch of each space when the segment began.
     pub(super) tips: Arc<Vec<Vec<Tip>>>,
+}
+
+impl Aside {
+    /// Takes note of suspects that were taken: what comes after one in its segment may leave out
+    /// its id.
+    fn note(&mut self, taken: &[(Position, Arc<Commit>)]) {
+        let Position { segment, offset } = self.position;
+        let before = |at: &Position| at.segment == segment && at.offset < offset;
+        for (_, commit) in taken.iter().filter(|(at, _)| before(at)) {
+            let names = Arc::make_mut(&mut self.dictionary);
+            if let Some(ix) = names.find(&commit.space(), &commit.log()) {
+                names.note(ix, commit.seq(), commit.id());
+            }
+        }
+    }
 }
 
 /// What a repair did, and what it could not do.
@@ -51,7 +68,7 @@ impl<D: Disk + Clone> Store<D> {
         self.sync()?;
         self.notice_anew();
         let found = super::verify(&self.disk, true);
-        let mut found = found.map_err(|error| WriteError::NotDurable(error.to_string()))?;
+        let mut found = found.map_err(|error| WriteError::Unrepaired(error.to_string()))?;
         found.damaged_places.extend(&self.blind.noticed);
         if found.problems.is_empty() && found.damaged_places.is_empty() {
             // What could not be read is read by now, or the end of a repair was not noted.
@@ -107,7 +124,8 @@ impl<D: Disk + Clone> Store<D> {
         if self.close_own_forks(&taken.hidden)? {
             taken = self.take_asides()?;
         }
-        if let Err(error) = self.build_upon(&taken.branches) {
+        let built = self.build_upon(&taken.branches);
+        if let Err(error) = built.and_then(|()| self.vouch_from_log(&taken.branches)) {
             // What is not built upon does not count, and is set aside again.
             self.end_repair()?;
             return Err(error);
@@ -211,14 +229,17 @@ impl<D: Disk + Clone> Store<D> {
         let mut asides = std::mem::take(&mut self.asides);
         self.name_logs(&mut asides);
         self.note_asides(&mut asides);
+        let needed = self.needed_suspects(&asides);
         self.asides = asides;
         let Taken { mut branches, mut hidden } = Taken::default();
         let (mut unbuilt, mut progress) = (Vec::new(), true);
+        let mut suspects: Vec<(Position, Arc<Commit>)> = Vec::new();
         while progress {
             progress = false;
             self.asides.append(&mut unbuilt);
-            for aside in std::mem::take(&mut self.asides) {
-                match self.fit(&aside)? {
+            for mut aside in std::mem::take(&mut self.asides) {
+                aside.note(&suspects);
+                match self.fit(&aside, &needed)? {
                     Fit::Here => progress = true,
                     Fit::Own => {
                         hidden.push(aside);
@@ -226,10 +247,12 @@ impl<D: Disk + Clone> Store<D> {
                     }
                     Fit::Next(space_ix, commit) => {
                         sometimes!("store-set-aside-and-taken");
-                        let tip = commit.tip();
-                        let suspect = self.table(space_ix)?.is_suspect(&tip.log, tip.seq);
-                        branches.extend(suspect.then_some((space_ix, tip)));
-                        self.append_commit(space_ix, Arc::new(*commit))?;
+                        let (tip, commit) = (commit.tip(), Arc::new(*commit));
+                        if self.table(space_ix)?.is_suspect(&tip.log, tip.seq) {
+                            branches.push((space_ix, tip));
+                            suspects.push((aside.position, Arc::clone(&commit)));
+                        }
+                        self.append_commit(space_ix, commit)?;
                         progress = true;
                     }
                     Fit::NotYet => self.asides.push(aside),
@@ -240,11 +263,40 @@ impl<D: Disk + Clone> Store<D> {
         Ok(Taken { branches, hidden })
     }
 
+    /// Names the suspects that something builds upon which was set aside and is none: nobody else
+    /// may have either, and without the one the other cannot be taken.
+    fn needed_suspects(&self, asides: &[Aside]) -> BTreeSet<(SpaceId, LogId, u64)> {
+        let (mut builds_upon, mut needed, mut open) =
+            (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        for aside in asides {
+            let loose = compact::read(&aside.body, &aside.dictionary, aside.base_ms);
+            let Ok(Loose { space, log, seq, deps, .. }) = loose else { continue };
+            let Ok(table) = self.space_index(&space).and_then(|ix| self.table(ix)) else {
+                continue;
+            };
+            let before = (seq > 1).then(|| (log, seq - 1));
+            let past =
+                deps.into_iter().chain(before).filter(|(log, seq)| table.is_suspect(log, *seq));
+            let past: Vec<_> = past.map(|(log, seq)| (space, log, seq)).collect();
+            if table.is_suspect(&log, seq) {
+                builds_upon.entry((space, log, seq)).or_insert_with(Vec::new).extend(past);
+            } else {
+                open.extend(past);
+            }
+        }
+        while let Some(suspect) = open.pop() {
+            if needed.insert(suspect) {
+                open.extend(builds_upon.get(&suspect).into_iter().flatten());
+            }
+        }
+        needed
+    }
+
     /// Builds upon the ends of branches, by commits without events: so they count everywhere.
     fn build_upon(&mut self, branches: &[(usize, Tip)]) -> Result<(), WriteError> {
         for (space_ix, tip) in branches {
             let table = self.table(*space_ix)?;
-            if table.ending_in(tip).is_none() {
+            if table.ending_in(tip).is_none() || table.heads.iter().all(|head| head != tip) {
                 continue;
             }
             // Nothing is known of the time but that it was later than all that is here.
@@ -255,7 +307,11 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
-    fn fit(&self, aside: &Aside) -> Result<Fit, ReadError> {
+    fn fit(
+        &self,
+        aside: &Aside,
+        needed: &BTreeSet<(SpaceId, LogId, u64)>,
+    ) -> Result<Fit, ReadError> {
         let (body, names, base_ms) = (&aside.body, &aside.dictionary, aside.base_ms);
         let read = || {
             let loose = compact::read(body, names, base_ms).ok()?;
@@ -265,10 +321,11 @@ impl<D: Disk + Clone> Store<D> {
         let Some((space, log, seq)) = told.or_else(read) else { return Ok(Fit::NotYet) };
         let Some(space_ix) = self.local.space_index(&space) else { return Ok(Fit::Here) };
         // What is suspect comes again with what builds upon it; but nobody else may have what was
-        // written here.
+        // written here, or what that builds upon.
         let suspect = self.table(space_ix)?.is_suspect(&log, seq);
         let foreign = log.replica != self.key.id();
-        if if suspect { foreign } else { seq <= self.seq(space_ix, &log) } {
+        let comes_again = foreign && !needed.contains(&(space, log, seq));
+        if if suspect { comes_again } else { seq <= self.seq(space_ix, &log) } {
             return Ok(if foreign { Fit::Here } else { Fit::Own });
         }
         let id = aside.told.map(|(_, tip)| tip.id);

@@ -206,7 +206,7 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
-    fn records_of(&self, number: u64) -> impl Iterator<Item = (Position, Record)> {
+    pub(super) fn records_of(&self, number: u64) -> impl Iterator<Item = (Position, Record)> {
         let from = Position { segment: number, offset: 0 };
         let records = self.log.scan(from).filter_map(Result::ok);
         records.take_while(move |(position, _)| position.segment == number)

@@ -4,12 +4,16 @@
 //! counts makes all of its past count, and a suspect that nothing else builds upon waits (FORMAT
 //! 5.6). So a forker can hide nothing that others have built upon, and nobody else's commit is held
 //! up by a fork.
+//!
+//! What vouches for suspects is written ahead of all of them (FORMAT 10): whatever of them a crash
+//! or a failing disk leaves in the log, it is not without a voucher.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::waiting::Held;
 use super::{InsertError, Inserted, ReadError, Store};
+use crate::base::CommitId;
 use crate::causal::Tip;
 use crate::event::{Commit, Voucher};
 use crate::log::Disk;
@@ -36,7 +40,7 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<bool, InsertError> {
         let Some(order) = self.unvouched_past(space_ix, commit)? else { return Ok(false) };
         let before = (inserted.commits, inserted.events);
-        let released = order.iter().try_for_each(|tip| self.release(space_ix, tip, inserted));
+        let released = self.release_all(space_ix, &order, inserted);
         let checked = released.and_then(|()| self.check_past(space_ix, commit));
         if let Err(error) = checked {
             if !order.is_empty() {
@@ -75,6 +79,31 @@ impl<D: Disk + Clone> Store<D> {
         Ok(flushed?)
     }
 
+    /// Lets suspects count, each after what it builds upon, and what vouches for them before all.
+    fn release_all(
+        &mut self,
+        space_ix: usize,
+        order: &[Tip],
+        inserted: &mut Inserted,
+    ) -> Result<(), InsertError> {
+        let vouchers = self.vouchers_of(space_ix, order)?;
+        for (tip, voucher) in &vouchers {
+            self.append_voucher(space_ix, *tip, voucher.clone())?;
+        }
+        for tip in order {
+            // Where several branches of one log come at once, the last one's alone is waited with.
+            let again = vouchers.get(tip).filter(|_| {
+                let table = self.table(space_ix);
+                table.is_ok_and(|table| !table.awaits(tip))
+            });
+            if let Some(voucher) = again {
+                self.append_voucher(space_ix, *tip, voucher.clone())?;
+            }
+            self.release(space_ix, tip, inserted)?;
+        }
+        Ok(())
+    }
+
     fn release(
         &mut self,
         space_ix: usize,
@@ -83,15 +112,52 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<(), InsertError> {
         let suspect = self.waiting.release(space_ix, tip).ok_or(ReadError::UnknownEvent)?;
         sometimes!("store-suspect-counts");
-        let Held { commit, voucher } = suspect;
+        let Held { commit, .. } = suspect;
         self.check_past(space_ix, &commit)?;
-        if let Some(voucher) = voucher {
-            self.append_voucher(space_ix, commit.tip(), voucher)?;
-        }
         inserted.commits += 1;
         inserted.events += commit.events().len() as u64;
         self.append_commit(space_ix, commit)?;
         Ok(())
+    }
+
+    /// Returns what vouches for the branches that suspects make, to their ends. One of which less
+    /// is built upon than came has its voucher with what waits on.
+    fn vouchers_of(
+        &self,
+        space_ix: usize,
+        order: &[Tip],
+    ) -> Result<BTreeMap<Tip, Voucher>, ReadError> {
+        let suspect = |tip: &Tip| self.waiting.held(space_ix, tip);
+        let before = |tip: &Tip| suspect(tip).map(|held| held.commit.prev());
+        let followed: BTreeSet<CommitId> = order.iter().filter_map(before).collect();
+        let mut vouchers = BTreeMap::new();
+        for end in order.iter().filter(|tip| !followed.contains(&tip.id)) {
+            let own = suspect(end).and_then(|held| held.voucher.clone());
+            let voucher = own.map_or_else(|| self.voucher_to(space_ix, end), |own| Ok(Some(own)));
+            vouchers.extend(voucher?.map(|voucher| (*end, voucher)));
+        }
+        Ok(vouchers)
+    }
+
+    /// Makes what vouches for a branch that ends in a suspect from what vouches for more of it.
+    fn voucher_to(&self, space_ix: usize, end: &Tip) -> Result<Option<Voucher>, ReadError> {
+        // The ids of what waits of the branch, the first one last, and then to the voucher.
+        let (mut ids, mut first) = (Vec::new(), *end);
+        while let Some(held) = self.waiting.held(space_ix, &first) {
+            ids.push(first.id);
+            first = Tip { seq: first.seq.saturating_sub(1), id: held.commit.prev(), ..*end };
+        }
+        ids.reverse();
+        let mut last = self.waiting.after(space_ix, end);
+        let held = loop {
+            let Some(held) = last else { return Ok(None) };
+            ids.push(held.commit.id());
+            match &held.voucher {
+                Some(voucher) => break voucher,
+                None => last = self.waiting.after(space_ix, &held.commit.tip()),
+            }
+        };
+        self.part_of(space_ix, &first, &ids, held, end.seq)
     }
 
     /// Returns the suspects in the past of a commit that do not count yet, each after what it

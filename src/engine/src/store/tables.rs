@@ -296,6 +296,11 @@ impl SpaceTable {
         self.pending.get(log).is_some_and(|(tip, _)| tip.seq >= seq)
     }
 
+    /// Tells whether what vouches for a log up to a commit is here, and the commit is to come.
+    pub(crate) fn awaits(&self, tip: &Tip) -> bool {
+        self.pending.get(&tip.log).is_some_and(|(at, _)| at == tip)
+    }
+
     /// Returns the logs that are vouched for only up to commits that are still to come.
     pub(crate) fn unvouched(&self) -> impl Iterator<Item = (&LogTable, Tip, &Voucher)> {
         self.pending.values().filter_map(|(tip, voucher)| {

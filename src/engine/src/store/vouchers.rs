@@ -6,15 +6,18 @@
 //! hand. Without one the part is not handed on: [`ReadError::Unvouched`]. One that was lost to
 //! damage comes again with the last commit of its log, which each session asks for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::apply::kinds;
 use super::chunk::Chunk;
 use super::tables::LogTable;
-use super::{AppendError, ReadError, Store};
-use crate::base::{CommitId, LogId, SpaceId};
+use super::tail::MOVES_MAX;
+use super::{AppendError, ReadError, Store, WriteError};
+use crate::base::{CodecError, CommitId, LogId, Reader, SpaceId};
 use crate::causal::Tip;
 use crate::event::tree::{PrefixProof, Tree};
-use crate::event::{Attestation, Commit, Voucher};
+use crate::event::{Attestation, Commit, ForkProof, Voucher};
 use crate::log::Disk;
 
 impl<D: Disk + Clone> Store<D> {
@@ -118,6 +121,89 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
+    /// Makes what vouches for the first `seq` commits of a branch from what vouches for more of it:
+    /// it ends in the last of `beyond`, which follow `base`, and that counts.
+    pub(super) fn part_of(
+        &self,
+        space_ix: usize,
+        base: &Tip,
+        beyond: &[CommitId],
+        held: &Voucher,
+        seq: u64,
+    ) -> Result<Option<Voucher>, ReadError> {
+        if base.seq + beyond.len() as u64 == seq {
+            return Ok(Some(held.clone()));
+        }
+        let from = if base.seq == 0 { None } else { self.locate(space_ix, base)? };
+        if from.is_none() && base.seq > 0 {
+            return Ok(None);
+        }
+        let mut tree = self.tree_to(space_ix, from)?;
+        beyond.iter().for_each(|id| tree.append(id));
+        let ids = |index: u64| match (index.checked_sub(base.seq), from) {
+            (Some(at), _) => beyond.get(usize::try_from(at).ok()?).copied(),
+            (None, Some((name, _))) => self.commit_id(space_ix, &name, index + 1).ok(),
+            (None, None) => None,
+        };
+        Ok(shorter(&tree, held, seq, &ids).ok())
+    }
+
+    /// Stores what vouches for branches that a repair took back: what did so before is in the log,
+    /// but the tables remember only what came last of a log, be it of another branch. Costs a pass
+    /// over the log.
+    pub(super) fn vouch_from_log(&mut self, taken: &[(usize, Tip)]) -> Result<(), WriteError> {
+        let lacks = |(space_ix, tip): &&(usize, Tip)| {
+            let end = self.tables.get(*space_ix).and_then(|table| table.ending_in(tip));
+            tip.log.replica != self.key.id() && end.is_some_and(|end| end.voucher.is_none())
+        };
+        let ends: Vec<(usize, Tip)> = taken.iter().filter(lacks).copied().collect();
+        let logs: BTreeSet<LogId> = ends.iter().map(|(_, end)| end.log).collect();
+        if logs.is_empty() {
+            return Ok(());
+        }
+        let told = self.told_of_logs(&logs)?;
+        for (space_ix, end) in ends {
+            let space = self.table(space_ix)?.id;
+            let proof = self.fork_proof(&space, &end.log).ok();
+            let sides = proof.iter().flat_map(ForkProof::sides);
+            let sides = sides.map(|side| (side.tip(), side.voucher()));
+            let all = told.vouchers.iter().map(|(tip, voucher)| (*tip, voucher)).chain(sides);
+            let made = all.filter(|(_, voucher)| voucher.attestation.space == space);
+            let mut made = made.filter_map(|(tip, voucher)| {
+                let beyond = told.between(&end, &tip)?;
+                self.part_of(space_ix, &end, &beyond, voucher, end.seq).ok()?
+            });
+            let Some(voucher) = made.find(|made| made.covers(&space, &end).is_ok()) else {
+                continue;
+            };
+            self.append_voucher(space_ix, end, voucher)?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the log what it has of logs, counted or not.
+    fn told_of_logs(&self, logs: &BTreeSet<LogId>) -> Result<Told, ReadError> {
+        let (mut told, mut names) = (Told::default(), Vec::new());
+        for segment in self.log.segments() {
+            self.each_commit(segment.number, &mut names, |commit| {
+                if logs.contains(&commit.log()) {
+                    told.before.insert(commit.id(), commit.prev());
+                }
+            })?;
+            names.drain(..names.len().saturating_sub(MOVES_MAX));
+            for (_, record) in self.records_of(segment.number) {
+                if record.kind == kinds::VOUCHER
+                    && let Ok((_, seq, id, voucher)) = read_voucher(&record.body)
+                {
+                    let log = voucher.attestation.log;
+                    let of_them = logs.contains(&log);
+                    told.vouchers.extend(of_them.then_some((Tip { log, seq, id }, voucher)));
+                }
+            }
+        }
+        Ok(told)
+    }
+
     /// Returns what vouches for a part of a closed log before its fork, if all of that is here: the
     /// proof of the fork has a voucher for the commit after it.
     fn voucher_before_fork(
@@ -142,6 +228,36 @@ impl<D: Disk + Clone> Store<D> {
         };
         shorter(&tree, side.voucher(), seq, &ids)
     }
+}
+
+/// What the log says of some logs.
+#[derive(Debug, Default)]
+struct Told {
+    /// What each commit follows.
+    before: BTreeMap<CommitId, CommitId>,
+    /// What vouches for the prefixes that end in these.
+    vouchers: Vec<(Tip, Voucher)>,
+}
+
+impl Told {
+    /// Returns the ids of what follows `end` up to `tip`, if that is one branch.
+    fn between(&self, end: &Tip, tip: &Tip) -> Option<Vec<CommitId>> {
+        let count = tip.seq.checked_sub(end.seq).filter(|_| tip.log == end.log)?;
+        let (mut ids, mut id) = (Vec::new(), tip.id);
+        for _ in 0..count {
+            ids.push(id);
+            id = *self.before.get(&id)?;
+        }
+        ids.reverse();
+        (id == end.id).then_some(ids)
+    }
+}
+
+/// Reads the record of a voucher: the log's index in its segment, the last commit's seq and id, and
+/// what vouches for the log up to there.
+pub(super) fn read_voucher(body: &[u8]) -> Result<(u64, u64, CommitId, Voucher), CodecError> {
+    let mut r = Reader::new(body);
+    Ok((r.varint()?, r.varint()?, r.commit_id()?, Voucher::decode(&mut r)?))
 }
 
 /// Makes what vouches for the first `seq` commits of a tree from what vouches for all of them.

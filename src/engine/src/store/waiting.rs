@@ -102,10 +102,28 @@ impl Waiting {
 
     /// Returns a suspect.
     pub(crate) fn suspect(&self, space_ix: usize, tip: &Tip) -> Option<&Arc<Commit>> {
+        self.held(space_ix, tip).map(|suspect| &suspect.commit)
+    }
+
+    /// Returns a suspect, and what vouches for it.
+    pub(crate) fn held(&self, space_ix: usize, tip: &Tip) -> Option<&Held> {
         let in_hand = || self.in_hand.get(&(space_ix, *tip));
         let log = self.logs.get(&(space_ix, tip.log));
-        let held = log.and_then(|log| log.suspects.get(&(tip.seq, tip.id))).or_else(in_hand);
-        held.map(|suspect| &suspect.commit)
+        log.and_then(|log| log.suspects.get(&(tip.seq, tip.id))).or_else(in_hand)
+    }
+
+    /// Returns a suspect that follows another in its log.
+    pub(crate) fn after(&self, space_ix: usize, tip: &Tip) -> Option<&Held> {
+        let (seq, least) = (tip.seq.checked_add(1)?, CommitId::ZERO);
+        let log = self.logs.get(&(space_ix, tip.log));
+        let waiting = log.map(|log| log.suspects.range((seq, least)..)).into_iter().flatten();
+        let waiting = waiting.take_while(|((at, _), _)| *at == seq).map(|(_, held)| held);
+        let from = (space_ix, Tip { seq, id: least, ..*tip });
+        let in_hand = self.in_hand.range(from..);
+        let in_hand = in_hand
+            .take_while(|((space, at), _)| (*space, at.log, at.seq) == (space_ix, tip.log, seq));
+        let in_hand = in_hand.map(|(_, held)| held);
+        waiting.chain(in_hand).find(|held| held.commit.prev() == tip.id)
     }
 
     /// Takes out a suspect.

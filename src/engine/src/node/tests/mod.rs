@@ -1,6 +1,7 @@
 //! Nodes that talk to each other over queues in memory.
 
 mod acks;
+mod branches;
 mod damage;
 mod forks;
 mod hostile;

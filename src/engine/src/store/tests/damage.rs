@@ -351,6 +351,42 @@ fn a_repair_writes_anew_whatever_list_is_damaged() {
     }
 }
 
+/// Goal: where one list of segments rotted and the other cannot be read, or neither can, an open
+/// store has them in memory and writes both anew.
+#[test]
+fn a_repair_writes_anew_what_no_list_tells_any_more() {
+    let pristine = sample(400);
+    let lists = pristine.files(FileKind::Manifest).unwrap();
+    assert_eq!(lists.len(), 2);
+    for (rotted, unread) in [(vec![0], vec![1]), (vec![1], vec![0]), (vec![], vec![0, 1])] {
+        for opened in [false, true] {
+            let disk = Arc::new(pristine.snapshot());
+            let before = opened.then(|| open(&disk, 1));
+            assert!(rotted.iter().all(|at| disk.flip_bit(lists[*at], 99)));
+            let all = unread.iter().map(|at| (lists[*at], 0..64)).collect::<Vec<_>>();
+            disk.faults(|faults| faults.unreadable.clone_from(&all));
+            let problems = verify(&disk, true).unwrap().problems;
+            let told = |file: FileId, kind| {
+                problems.iter().any(|found| found.file == file.path() && found.kind == kind)
+            };
+            assert!(unread.iter().all(|at| told(lists[*at], "unreadable")), "{problems:?}");
+            if !opened && rotted.is_empty() {
+                let options =
+                    Options { memory_bytes: 1 << 20, segment_bytes: 1 << 14, place: None };
+                let key = KeyPair::from_seed([1; 32]);
+                let refused = Store::open(Arc::clone(&disk), key, [1; 32], now(0), options);
+                let error = refused.err().unwrap().to_string();
+                assert!(error.contains("neither list") && error.contains("manifest"), "{error}");
+                continue;
+            }
+            let mut store = before.unwrap_or_else(|| open(&disk, 1));
+            store.begin_repair().unwrap();
+            assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+            assert_eq!(verify(&disk, true).unwrap().problems, [], "{rotted:?} {unread:?} {opened}");
+        }
+    }
+}
+
 #[test]
 fn verify_names_a_derived_file_that_cannot_be_read() {
     let disk = Arc::new(sample(400));

@@ -1,0 +1,132 @@
+//! What vouches for branches of forked logs: it is there whatever is taken, refused or lost of one.
+
+use super::*;
+use crate::base::LogId;
+use crate::event::ForkProof;
+use crate::log::{FileId, FileKind, Position};
+
+impl World {
+    /// Writes on one node while it is connected with another.
+    fn told(&mut self, from: usize, to: usize, values: &[&str]) {
+        let link = self.connect(from, to);
+        for value in values {
+            self.put(from, "told", value);
+            self.run();
+        }
+        self.cut(link);
+    }
+
+    /// A space of five nodes, and a copy of the first.
+    fn with_a_twin() -> (Self, SpaceId, LogId, usize) {
+        let mut world = Self::new(5);
+        let space = world.share();
+        world.put(0, "first", "1");
+        for other in 1..5 {
+            let link = world.connect(0, other);
+            world.cut(link);
+        }
+        let log = world.nodes[0].store().own_log().unwrap();
+        let twin = world.twin(0);
+        (world, space, log, twin)
+    }
+
+    /// Has a node know of a fork, of which it holds one side or none, without its peers' help.
+    fn close(&mut self, n: usize, proof: &ForkProof) {
+        let now = self.now();
+        let closed = self.nodes[n].store().close_forked(now, std::slice::from_ref(proof));
+        assert_eq!(closed.unwrap(), 1);
+        self.run();
+    }
+
+    fn chunk(&mut self, n: usize, space: &SpaceId, logs: &[LogId]) -> Vec<u8> {
+        let store = self.nodes[n].store();
+        let version = store.version(space).unwrap();
+        let runs = logs.iter().map(|log| Run { log: *log, after: 0, upto: version.get(log) });
+        let mut serving = Serving::new(runs.collect::<Vec<_>>());
+        store.next_chunk(space, &mut serving, 1 << 16).unwrap().unwrap().bytes
+    }
+
+    /// Where the commits lie that count on a node, of one log, its branches included.
+    fn places(&mut self, n: usize, space: &SpaceId, log: &LogId) -> Vec<Position> {
+        let store = self.nodes[n].store();
+        let (from, upto) = (Position::default(), store.written());
+        let (all, _) = store.arrived(space, from, upto, usize::MAX).unwrap();
+        let of_log = all.into_iter().filter(|at| store.origin(space, &at.tip.log) == *log);
+        of_log.map(|at| at.position).collect()
+    }
+}
+
+/// Goal: where less of a branch is built upon than a peer sent, that part has its voucher, though
+/// the rest waits and is gone after a restart.
+#[test]
+fn part_of_a_branch_is_handed_on_though_the_rest_waits() {
+    let (mut world, space, log, twin) = World::with_a_twin();
+    world.put(0, "own", "1");
+    world.put(3, "needed", "1");
+    world.told(twin, 1, &["1", "2"]);
+    world.told(twin, 2, &["3", "4"]);
+    let link = world.connect(3, 2);
+    world.cut(link);
+    // This builds upon all of the branch, and upon what node 4 will not get.
+    world.put(2, "needed", "2");
+    world.put(1, "told", "5");
+    for other in [1, 0] {
+        let link = world.connect(other, 2);
+        world.cut(link);
+    }
+    let proof = world.nodes[2].store().fork_proof(&space, &log).unwrap();
+    world.close(4, &proof);
+    let logs = [1, 2].map(|n| world.nodes[n].store().own_log().unwrap());
+    let bytes = world.chunk(2, &space, &logs);
+    let now = world.now();
+    let inserted = world.nodes[4].store().insert_chunk(now, &bytes).unwrap();
+    assert_eq!((inserted.commits, inserted.waiting > 0), (3, true), "{inserted:?}");
+    world.run();
+
+    world.nodes[4] = world.open(4);
+    let bytes = world.chunk(4, &space, &logs[..1]);
+    let inserted = world.nodes[3].store().insert_chunk(now, &bytes);
+    assert!(inserted.is_ok(), "{inserted:?}");
+}
+
+/// Goal: what vouches for a branch stands before it in the log, and a repair that takes a commit of
+/// a branch along finds what vouches for that, which nobody else has any more.
+#[test]
+fn what_a_repair_takes_along_of_a_branch_is_vouched_for() {
+    let (mut world, space, log, twin) = World::with_a_twin();
+    world.told(twin, 1, &["1"]);
+    world.put(0, "told", "2");
+    world.told(0, 2, &["3", "4"]);
+    world.put(2, "told", "5");
+    world.run();
+    // Node 1 alone builds upon the copy's side, and then takes the other.
+    let side = world.nodes[2].store().fork_side(&space, &log, 3).unwrap();
+    let proof = world.nodes[1].store().prove(side).unwrap();
+    world.close(1, &proof);
+    let of_two = world.nodes[2].store().own_log().unwrap();
+    let bytes = world.chunk(2, &space, &[log, of_two]);
+    let now = world.now();
+    assert_eq!(world.nodes[1].store().insert_chunk(now, &bytes).unwrap().commits, 4);
+    world.run();
+    let vouchers = world.nodes[1].store().voucher_places();
+    let places = world.places(1, &space, &log);
+    assert_eq!(places.len(), 6, "{places:?}");
+    assert!(vouchers[vouchers.len() - 2] < places[3], "{vouchers:?}, {places:?}");
+
+    world.nodes[1].store().close().unwrap();
+    let file = FileId::new(FileKind::Segment, places[1].segment);
+    assert!(world.disks[1].flip_bit(file, (u64::from(places[1].offset) + 12) * 8));
+    world.nodes[1] = world.open(1);
+    world.nodes[1].store().begin_repair().unwrap();
+    let link = world.connect(1, 2);
+    assert_eq!(world.nodes[1].store().finish_repair().unwrap().missing, Vec::<String>::new());
+    world.cut(link);
+    // The copy is gone for good.
+    for other in [2, 0, 3, 4, 2, 0, 3, 4] {
+        let link = world.connect(other, 1);
+        world.cut(link);
+    }
+    for other in [0, 2, 3, 4] {
+        assert_eq!(world.hashes(other), world.hashes(1), "node {other}");
+    }
+}
