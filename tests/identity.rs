@@ -122,7 +122,7 @@ fn two_stores_under_one_key_never_give_one_number_to_two_commits() {
     home.ok("c", &["put", "origin", "c"]);
     let ticket = home.ok("c", &["ticket"]);
     for store in ["a", "b", "fresh"] {
-        home.ok(store, &["space", "join", &ticket, "--as", "team"]);
+        home.ok(store, &["sync", &ticket, "--as", "team"]);
         for at in ["10", "100"] {
             home.ok(store, &["counter", "add", "hits", at, "--space", "team"]);
         }
