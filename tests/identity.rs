@@ -259,13 +259,7 @@ fn what_is_no_key_is_not_taken() {
 #[test]
 fn a_damaged_store_is_repaired_before_it_takes_another_key() {
     let home = Home::new();
-    for at in 0..8 {
-        home.ok("a", &["put", "k", &at.to_string()]);
-    }
-    let segment = home.path("a/log/0000000000000001.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[300] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    home.damage("a");
     let before = id(&home, "a");
     let refused = home.fails("a", 7, &["id", "new", "--yes"]);
     assert_eq!(refused["code"], "integrity", "{refused}");
