@@ -11,6 +11,7 @@
 
 mod log;
 mod nodes;
+mod owned;
 mod store;
 mod values;
 
@@ -63,6 +64,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("dialling-never-done", nodes::a_lost_peer_is_dialled_again),
     ("timeouts-on-wall-clock", nodes::a_lost_peer_is_dialled_again),
     ("short-is-in-sync", nodes::who_lacks_something_is_not_in_sync),
+    ("inert-counts", owned::what_was_written_too_late_is_not_shown),
+    ("states-outlive-a-revocation", owned::a_revocation_changes_what_was_shown_before),
+    ("revoked-from-the-beginning", owned::what_the_revoker_had_seen_stays),
+    ("prefixes-unread", owned::who_may_write_some_keys_writes_no_others),
 ];
 
 /// Mutants that need more of a history than a small scenario has, and what they need.

@@ -7,17 +7,17 @@ use kdelta_engine::crdt::{Json, Op, Value, View};
 use kdelta_engine::event::KeyPair;
 use kdelta_engine::log::{CrashMode, MemoryDisk};
 use kdelta_engine::store::{
-    InsertError, Inserted, KeyOp, Options, Run, Serving, Store, Write, Written,
+    InsertError, Inserted, KeyOp, Options, Run, Serving, Store, Write, WriteError, Written,
 };
 
 type Shared = Arc<MemoryDisk>;
-type Replica = Store<Shared>;
+pub(crate) type Replica = Store<Shared>;
 
 pub(crate) fn now(ms: u64) -> Now {
     Now { mono: Instant(ms * 1_000_000), wall: WallTime(1_700_000_000_000 + ms) }
 }
 
-fn open(disk: &Shared, seed: u8) -> Replica {
+pub(crate) fn open(disk: &Shared, seed: u8) -> Replica {
     let options = Options { memory_bytes: 1 << 20, segment_bytes: 16 << 10, place: None };
     let key = KeyPair::from_seed([seed; 32]);
     Store::open(Arc::clone(disk), key, [seed; 32], now(0), options).unwrap().0
@@ -43,26 +43,39 @@ pub(crate) fn json(text: &str) -> Json {
     Json::parse(text.as_bytes()).unwrap()
 }
 
-fn space_of(store: &Replica) -> SpaceId {
+pub(crate) fn space_of(store: &Replica) -> SpaceId {
     store.space_named("default").unwrap()
 }
 
-fn write(store: &mut Replica, ms: u64, ops: Vec<(&str, Op)>) -> Written {
+fn try_write(store: &mut Replica, ms: u64, ops: Vec<(&str, Op)>) -> Result<Written, WriteError> {
     let op = |(key, op)| KeyOp { key: Key::new(key).unwrap(), op, retype: false, expect: None };
     let (space, ops) = (space_of(store), ops.into_iter().map(op).collect());
-    store.write(now(ms), Write { space, ops, ..Write::default() }).unwrap()
+    store.write(now(ms), Write { space, ops, ..Write::default() })
 }
 
-fn put(store: &mut Replica, ms: u64, key: &str, value: &str) -> Written {
+fn write(store: &mut Replica, ms: u64, ops: Vec<(&str, Op)>) -> Written {
+    try_write(store, ms, ops).unwrap()
+}
+
+pub(crate) fn try_put(
+    store: &mut Replica,
+    ms: u64,
+    key: &str,
+    value: &str,
+) -> Result<Written, WriteError> {
+    try_write(store, ms, vec![(key, Op::Put(json(value)))])
+}
+
+pub(crate) fn put(store: &mut Replica, ms: u64, key: &str, value: &str) -> Written {
     write(store, ms, vec![(key, Op::Put(json(value)))])
 }
 
-fn view(store: &mut Replica, key: &str) -> Option<View> {
+pub(crate) fn view(store: &mut Replica, key: &str) -> Option<View> {
     let space = space_of(store);
     store.get(&space, &Key::new(key).unwrap(), None).unwrap()
 }
 
-fn shows(store: &mut Replica, key: &str, value: &str) -> bool {
+pub(crate) fn shows(store: &mut Replica, key: &str, value: &str) -> bool {
     view(store, key).is_some_and(|view| view.value == Value::Json(json(value)))
 }
 
@@ -100,7 +113,7 @@ fn hand(
     chunks.iter().map(|chunk| to.insert_chunk(now(10_000), chunk)).collect()
 }
 
-fn pass(from: &mut Replica, to: &mut Replica) {
+pub(crate) fn pass(from: &mut Replica, to: &mut Replica) {
     hand(from, to, |_| true).unwrap();
 }
 
