@@ -183,6 +183,14 @@ fn no_spelling_of_a_key_leads_out_of_a_prefix() {
             assert!(!said.contains("the secret of"), "{target}: {said}");
         }
     }
+    // Nor does a condition, which would tell whether there is such a key, nor a point.
+    let narrow_head = format!("Authorization: Bearer {narrow}\r\nIf-Match: *\r\n");
+    for outside in ["out/1", "out/none"] {
+        let target = format!("PUT {keys}/{outside}");
+        assert_eq!(ask_with(&node, &narrow_head, &target, "1").0, 403, "{target}");
+    }
+    let tag = "PUT /v1/spaces/team/tags/v1?at=00000000";
+    assert_eq!(ask(&node, &narrow, tag, "").0, 403);
     // Dots and dashes are letters like others: this is a key of its own, inside.
     let inside = format!("PUT {keys}/in/../out/1");
     assert_eq!(ask(&node, &narrow, &inside, "1").0, 200);

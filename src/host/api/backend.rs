@@ -262,7 +262,7 @@ impl Backend {
         point.map(|point| self.resolve(space, point)).transpose()
     }
 
-    /// Turns a condition of a header into one that the store checks.
+    /// Turns a condition of a header into one that the store checks. To compare is to read.
     pub(super) fn expect(
         &self,
         space: &SpaceId,
@@ -273,10 +273,13 @@ impl Backend {
             None => Ok(None),
             Some(Match::Expect(expect)) => Ok(Some(expect)),
             // Whatever is there now must still be there when it is written.
-            Some(Match::Exists) => match self.view(space, key, None)? {
-                Some(view) => Ok(Some(Expect::Context(view.context))),
-                None => Err(Problem::new(Kind::Precondition, format!("{key} holds nothing"))),
-            },
+            Some(Match::Exists) => {
+                self.check_read(key.as_str())?;
+                match self.view(space, key, None)? {
+                    Some(view) => Ok(Some(Expect::Context(view.context))),
+                    None => Err(Problem::new(Kind::Precondition, format!("{key} holds nothing"))),
+                }
+            }
         }
     }
 

@@ -106,6 +106,9 @@ fn make(
     durability: Durability,
 ) -> Result<Made, Problem> {
     let space = backend.space_to_write(space)?;
+    if at.is_some() {
+        backend.check_read("")?;
+    }
     let heads = match backend.resolve_any(&space, at)? {
         None => None,
         Some(version) => Some(backend.read(|store| store.heads_of(&space, &version))?),
