@@ -109,7 +109,7 @@ impl<D: Disk + Clone> Node<D> {
             wake: None,
             pumped: Position::default(),
             retry_waiting: None,
-            seal: now.mono,
+            seal: now.mono.plus(SEAL_EVERY),
             urge: BTreeSet::new(),
             syncing: false,
             proofs: Vec::new(),
@@ -340,7 +340,8 @@ pub struct PeerState {
     pub spaces: Vec<SpaceId>,
 }
 
-/// How often a node looks for grants that ended long ago.
+/// How often a node looks for grants that ended long ago. It begins after as long: what peers kept
+/// of their holders while it was away has that time to come, or would be cut off.
 const SEAL_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long commits wait before they are tried again.
 const WAITING_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
