@@ -182,8 +182,8 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Reads from the log what it has of logs, counted or not.
-    fn told_of_logs(&self, logs: &BTreeSet<LogId>) -> Result<Told, ReadError> {
-        let (mut told, mut names) = (Told::default(), Vec::new());
+    fn told_of_logs(&self, logs: &BTreeSet<LogId>) -> Result<OfLogs, ReadError> {
+        let (mut told, mut names) = (OfLogs::default(), Vec::new());
         for segment in self.log.segments() {
             self.each_commit(segment.number, &mut names, |commit| {
                 if logs.contains(&commit.log()) {
@@ -232,14 +232,14 @@ impl<D: Disk + Clone> Store<D> {
 
 /// What the log says of some logs.
 #[derive(Debug, Default)]
-struct Told {
+struct OfLogs {
     /// What each commit follows.
     before: BTreeMap<CommitId, CommitId>,
     /// What vouches for the prefixes that end in these.
     vouchers: Vec<(Tip, Voucher)>,
 }
 
-impl Told {
+impl OfLogs {
     /// Returns the ids of what follows `end` up to `tip`, if that is one branch.
     fn between(&self, end: &Tip, tip: &Tip) -> Option<Vec<CommitId>> {
         let count = tip.seq.checked_sub(end.seq).filter(|_| tip.log == end.log)?;
