@@ -42,13 +42,7 @@ fn a_dry_run_changes_no_file() {
 #[test]
 fn a_dry_run_of_a_repair_names_the_files_and_touches_none() {
     let home = Home::new();
-    for at in 0..8 {
-        home.ok("a", &["put", "k", &at.to_string()]);
-    }
-    let segment = home.path("a/log/0000000000000001.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[300] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    home.damage("a");
     let before = files_of(&home.path("a"));
     let would = home.json("a", &["repair", "--dry-run"]);
     assert_eq!(would["would_replace"], json!(["log/0000000000000001.seg"]));

@@ -123,6 +123,12 @@ fn a_watch_hears_of_what_became_of_a_fork() {
     let told = lines();
     let fork = told.lines().find(|line| line.contains("\"op\":\"fork\"")).expect("it is there");
     assert!(fork.contains("\"key\":\"key\"") && fork.contains("\"commit\":null"), "{fork}");
+    let explained = home.json("b", &["explain", "key"]);
+    let forks = explained["forks"].as_array().expect("the log that was forked");
+    let known = &home.space("b")["closed"];
+    assert_eq!((forks.len(), &explained["forks"]), (1, known), "{explained}");
+    assert!(home.ok("b", &["explain", "key"]).contains("was forked from number"));
+    assert!(home.json("b", &["explain", "origin"]).get("forks").is_none());
     // A cursor of such a change is one like any other.
     let change: serde_json::Value = serde_json::from_str(fork).expect("JSON");
     let cursor = change["cursor"].as_str().expect("text");

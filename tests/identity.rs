@@ -122,7 +122,7 @@ fn two_stores_under_one_key_never_give_one_number_to_two_commits() {
     home.ok("c", &["put", "origin", "c"]);
     let ticket = home.ok("c", &["ticket"]);
     for store in ["a", "b", "fresh"] {
-        home.ok(store, &["space", "join", &ticket, "--as", "team"]);
+        home.ok(store, &["sync", &ticket, "--as", "team"]);
         for at in ["10", "100"] {
             home.ok(store, &["counter", "add", "hits", at, "--space", "team"]);
         }
@@ -259,13 +259,7 @@ fn what_is_no_key_is_not_taken() {
 #[test]
 fn a_damaged_store_is_repaired_before_it_takes_another_key() {
     let home = Home::new();
-    for at in 0..8 {
-        home.ok("a", &["put", "k", &at.to_string()]);
-    }
-    let segment = home.path("a/log/0000000000000001.seg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[300] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    home.damage("a");
     let before = id(&home, "a");
     let refused = home.fails("a", 7, &["id", "new", "--yes"]);
     assert_eq!(refused["code"], "integrity", "{refused}");

@@ -2,11 +2,13 @@
 
 use axum::http::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::args::{Diff, Explain, History, List, Tag, TagAction, TagCreate};
 use super::client::{self, encode};
+use super::console::counted;
 use super::context::{Context, checked};
 use super::data::{DEGRADED, View, bare, clipped, quoted, short};
 use super::failure::{Exit, Failure};
@@ -266,6 +268,16 @@ struct Explanation {
     inert: Vec<Event>,
     #[serde(default)]
     inert_more: bool,
+    #[serde(default)]
+    forks: Vec<Forked>,
+}
+
+/// A forked log that wrote to a key.
+#[derive(Debug, Deserialize)]
+struct Forked {
+    log: String,
+    seq: u64,
+    branches: Vec<IgnoredAny>,
 }
 
 /// A live event and its part in the value.
@@ -302,6 +314,16 @@ pub(crate) async fn explain(context: &mut Context<'_>, args: Explain) -> Result<
         let heading = ["", "version", "time", "author", "op", "field", "value", "grant"];
         let shown = heading.len() - usize::from(!owned);
         context.console.table(heading.get(..shown).unwrap_or(&heading), &rows)?;
+    }
+    for fork in &told.forks {
+        let Forked { log, seq, branches } = fork;
+        context.console.line("")?;
+        context.console.line(&format!(
+            "The log {} was forked from number {seq} on, by a copy of its replica or one that lies: \
+             of what it wrote from there on only what others built upon counts ({}).",
+            short(log),
+            counted(branches.len() as u64, "end"),
+        ))?;
     }
     if told.inert.is_empty() {
         return Ok(Exit::Ok);

@@ -83,6 +83,17 @@ impl Home {
         object["error"].clone()
     }
 
+    /// Writes a few times to the store `name`, and has a bit of it rot in the middle.
+    pub(crate) fn damage(&self, name: &str) {
+        for at in 0..8 {
+            self.ok(name, &["put", "k", &at.to_string()]);
+        }
+        let segment = self.path(name).join("log/0000000000000001.seg");
+        let mut bytes = std::fs::read(&segment).expect("a segment");
+        bytes[300] ^= 1;
+        std::fs::write(&segment, bytes).expect("it is ours");
+    }
+
     /// What `status` says of the space `default`.
     pub(crate) fn space(&self, name: &str) -> Value {
         let status = self.json(name, &["status"]);

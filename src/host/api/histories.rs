@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json};
 use super::grants::said;
 use super::point::{time_text, wall_text};
 use super::shapes::{About, Did, Got, Shown, author, is_false, is_one};
-use crate::engine::base::{GrantId, WallTime};
+use crate::engine::base::{GrantId, LogId, WallTime};
+use crate::engine::causal::Tip;
 use crate::engine::crdt::LiveEvent;
 use crate::engine::event::{Act, Kind};
 use crate::engine::store::{HistoryEvent, Reason, Rights};
@@ -173,6 +174,33 @@ pub(super) struct Explanation {
     /// There are more of those.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) inert_more: bool,
+    /// The forked logs that wrote to the key beyond their forks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) forks: Vec<Forked>,
+}
+
+/// A log of which two commits under one number are known.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Forked {
+    log: String,
+    /// From where on only what others built upon counts.
+    seq: u64,
+    /// The ends of what does.
+    branches: Vec<End>,
+}
+
+/// The end of a branch.
+#[derive(Debug, Clone, Serialize)]
+struct End {
+    seq: u64,
+    id: String,
+}
+
+impl Forked {
+    pub(super) fn new(log: &LogId, seq: u64, branches: &[Tip]) -> Self {
+        let end = |tip: &Tip| End { seq: tip.seq, id: tip.id.to_string() };
+        Self { log: log.to_string(), seq, branches: branches.iter().map(end).collect() }
+    }
 }
 
 /// An event that does not count, and why.

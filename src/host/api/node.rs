@@ -8,12 +8,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json as value};
 
 use super::backend::{Api, Backend, DEFAULT_SPACE, Store};
+use super::histories::Forked;
 use super::keys::{Pinned, Range};
 use super::ops::Members;
 use super::problem::{Kind, Problem};
 use super::request::{self, Ask, Query};
 use super::{Answer, grants, json};
-use crate::engine::base::{ReplicaId, SpaceId, hex, work};
+use crate::engine::base::{LogId, ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
 use crate::engine::store::{ReadError, ValueHasher};
@@ -44,7 +45,7 @@ struct SpaceShape {
     frontier: Vec<Value>,
     /// Logs that were forked: by a copied replica, or one that lies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    closed: Vec<Value>,
+    closed: Vec<Forked>,
     state_hash: Option<String>,
     value_hash: Option<String>,
     /// Why keys and hashes, or the state hash alone, cannot be told.
@@ -109,14 +110,10 @@ fn lossy(segment: u64) -> String {
 }
 
 /// Describes the forked logs of a space: where each is closed, and the tips of what counts beyond.
-fn closed(store: &Store, space: &SpaceId) -> Result<Vec<Value>, ReadError> {
-    let mut shapes = Vec::new();
-    for (log, seq) in store.closed_logs(space)? {
-        let tip = |tip: &Tip| value!({"seq": tip.seq, "id": tip.id.to_string()});
-        let branches: Vec<Value> = store.branch_tips(space, &log)?.iter().map(tip).collect();
-        shapes.push(value!({"log": log.to_string(), "seq": seq, "branches": branches}));
-    }
-    Ok(shapes)
+fn closed(store: &Store, space: &SpaceId) -> Result<Vec<Forked>, ReadError> {
+    let shape =
+        |(log, seq): (LogId, u64)| Ok(Forked::new(&log, seq, &store.branch_tips(space, &log)?));
+    store.closed_logs(space)?.into_iter().map(shape).collect()
 }
 
 fn all_spaces(backend: &Backend) -> Result<Vec<SpaceShape>, Problem> {

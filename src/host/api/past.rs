@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::backend::{Api, Backend, Store};
 use super::histories::{
-    Difference, Explanation, Inert, KeyHistory, Live, PastCommit, PastEvent, SpaceHistory, Why,
-    act, kind_name,
+    Difference, Explanation, Forked, Inert, KeyHistory, Live, PastCommit, PastEvent, SpaceHistory,
+    Why, act, kind_name,
 };
 use super::problem::{Kind, Problem};
 use super::request::Ask;
@@ -250,7 +250,7 @@ pub(super) async fn explain(api: Api, mut ask: Ask) -> Answer {
         let rights = backend.rights()?;
         let known = backend.read(|store| Known::of(store, &space, &key))?;
         let view = known.state.view();
-        if view.is_none() && known.inert.is_empty() {
+        if view.is_none() && known.inert.is_empty() && known.forks.is_empty() {
             return Err(Problem::new(Kind::NotFound, format!("no key {:?} here", key.as_str()))
                 .hint("See what was: kdelta history KEY"));
         }
@@ -269,6 +269,7 @@ struct Known {
     live: Vec<(LiveEvent, Option<GrantId>)>,
     /// The newest that do not count, and one more than are named if there are more.
     inert: Vec<HistoryEvent>,
+    forks: Vec<Forked>,
 }
 
 impl Known {
@@ -285,7 +286,13 @@ impl Known {
         } else {
             Vec::new()
         };
-        Ok(Self { state, live, inert })
+        let mut forks = Vec::new();
+        for (log, seq) in store.closed_logs(space)? {
+            if store.forked_keys(space, &log)?.binary_search(key).is_ok() {
+                forks.push(Forked::new(&log, seq, &store.branch_tips(space, &log)?));
+            }
+        }
+        Ok(Self { state, live, inert, forks })
     }
 
     fn explanation(&self, key: &Key, view: Option<&View>) -> Explanation {
@@ -304,6 +311,7 @@ impl Known {
             live: self.live.iter().map(live).collect(),
             inert: Vec::new(),
             inert_more: self.inert.len() > INERT_EVENTS,
+            forks: self.forks.clone(),
         }
     }
 }
