@@ -333,6 +333,12 @@ fn rot_above_all_marks_is_not_told_from_a_torn_end() {
 #[test]
 fn what_nobody_had_who_helped_in_a_repair_is_looked_for_in_the_end() {
     assert_holds(include_str!("scenarios/repaired_by_who_lacks_the_same.txt"));
+    assert_holds(include_str!("scenarios/stopped_while_another_is_repaired.txt"));
+}
+
+#[test]
+fn what_a_repair_brought_that_did_not_end_is_read_as_it_was_written() {
+    assert_holds(include_str!("scenarios/ended_by_a_stop_beside_a_fork.txt"));
 }
 
 #[test]

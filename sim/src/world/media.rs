@@ -37,7 +37,8 @@ pub(crate) enum Repair {
         jobs: BTreeSet<JobId>,
         /// Whether one that was had everything.
         in_sync: bool,
-        /// Whether one did not end in sync: who was not reached may have what is lost.
+        /// Whether one did not end in sync, or somebody was stopped: who was not reached may have
+        /// what is lost.
         short: bool,
     },
 }
@@ -316,6 +317,9 @@ impl World {
         if any && !begun && seat.enemy.is_none() && !self.options.absent.contains(&at) {
             seat.repair = Repair::Due;
             self.verify_later(at);
+        } else if begun && self.now_ns / PATIENCE > VERIFY_NS {
+            // It was to be looked after by and by.
+            self.verify_later(at);
         }
     }
 
@@ -355,7 +359,9 @@ impl World {
     }
 
     fn verify_later(&mut self, at: usize) {
-        self.queue.put(self.now_ns + VERIFY_NS, Event::Verify { seat: at });
+        // Where a world has gone on for weeks nobody looks each few seconds.
+        let wait_ns = if self.healed { 0 } else { self.now_ns / PATIENCE };
+        self.queue.put(self.now_ns + wait_ns.max(VERIFY_NS), Event::Verify { seat: at });
     }
 
     /// A seat that is damaged is due to be verified, or its peers have answered.
@@ -387,7 +393,7 @@ impl World {
     /// Verifies a seat; asks its peers if something is wrong.
     fn begin_repair(&mut self, at: usize) -> Result<String, String> {
         self.finish_sync(at);
-        let (now, peers) = (self.now(at), self.repairers(at));
+        let (now, peers, short) = (self.now(at), self.repairers(at), self.somebody_sleeps(at));
         let Some(seat) = self.seats.get_mut(at) else { return Err("nobody sits there".into()) };
         let Some(node) = seat.node.as_mut() else { return Err("it sleeps".into()) };
         node.store().sync().map_err(|error| error.to_string())?;
@@ -417,7 +423,7 @@ impl World {
         }
         let what: Vec<String> =
             found.problems.iter().map(|p| format!("{} {} {}", p.file, p.offset, p.kind)).collect();
-        seat.repair = Repair::Asked { jobs, in_sync: !damaged, short: false };
+        seat.repair = Repair::Asked { jobs, in_sync: !damaged, short };
         Ok(format!("is damaged: {}", what.join(", ")))
     }
 
@@ -426,6 +432,12 @@ impl World {
         let members = self.members().into_iter().filter(|other| *other != at);
         let others = members.filter_map(|other| self.seats.get(other)).map(|seat| seat.replica());
         others.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Tells whether another seat cannot be asked now, but will come back, or may.
+    fn somebody_sleeps(&self, at: usize) -> bool {
+        let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != at);
+        others.any(|(_, seat)| seat.enemy.is_none() && seat.node.is_none())
     }
 
     /// A request to a peer was answered.
@@ -522,5 +534,7 @@ fn report(disk: &SimDisk, problems: &[Problem]) {
 const TRIES: u32 = 3;
 /// How often a draw for the newest segment is tried.
 const TRIES_A_DRAW: u32 = 16;
-/// How long after it was last looked at a damaged seat is verified again.
+/// How long after it was last looked at a damaged seat is verified again, at least.
 const VERIFY_NS: u64 = 3_000 * NS_PER_MS;
+/// While there is trouble, that is this part of the time that has passed.
+const PATIENCE: u64 = 100;

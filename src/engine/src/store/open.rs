@@ -391,6 +391,8 @@ impl<D: Disk + Clone> Store<D> {
         let Some(commit) = self.replayed_commit(at.segment, body, terms)? else {
             return Ok(Replayed::Lost);
         };
+        // Its writer knew its id from here on, and left it out, though it may not be taken now.
+        self.tail.note(&commit);
         let space_ix = self.local.space_index(&commit.space());
         let Some((space_ix, table)) = space_ix.and_then(|ix| Some((ix, self.tables.get(ix)?)))
         else {
@@ -404,7 +406,6 @@ impl<D: Disk + Clone> Store<D> {
             sometimes!("store-branch-met-twice", place.is_some());
             let here = place.is_some() && !mutant!("branch-replayed-twice");
             if here || !counted.contains(&commit.id()) {
-                self.tail.note(&commit);
                 let own = commit.log().replica == self.key.id();
                 let regained = !here && own && self.distrusted.is_some();
                 return Ok(if regained { Replayed::Unbuilt } else { Replayed::Done });
@@ -419,6 +420,9 @@ impl<D: Disk + Clone> Store<D> {
         let Some((chain, deps)) = self.follows(space_ix, &commit)? else {
             return Ok(Replayed::Lost);
         };
+        if !self.blind.is_empty() && !self.is_its_past(space_ix, &commit, &chain, &deps)? {
+            return Ok(Replayed::Lost);
+        }
         let name = chain.name;
         self.index_commit(space_ix, at, &commit, chain, &deps);
         if terms.folds {
@@ -471,6 +475,27 @@ impl<D: Disk + Clone> Store<D> {
         };
         let deps = known(self.inner_deps(space_ix, commit))?.flatten();
         Ok(deps.map(|deps| (chain, deps)))
+    }
+
+    /// Tells whether what a commit builds upon by number is what it says: where something is lost,
+    /// or a repair did not end, the other side of a fork that nobody knows of may be in its place.
+    fn is_its_past(
+        &self,
+        space_ix: usize,
+        commit: &Commit,
+        chain: &Chain,
+        deps: &[(LogId, u64)],
+    ) -> Result<bool, ReadError> {
+        let end = self.table(space_ix)?.log(&chain.name).map(|log| log.id);
+        if chain.begins.is_none() && end.is_some_and(|id| id != commit.prev()) {
+            return Ok(false);
+        }
+        for (dep, (name, seq)) in commit.deps().iter().zip(deps) {
+            if known(self.commit_id(space_ix, name, *seq))? != Some(dep.id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads a commit's record while its segment is replayed; none if it is damaged.

@@ -85,6 +85,9 @@ pub(crate) struct Tail {
     /// Rows that are not among those yet: see [`Tail::settle`].
     unsettled: Vec<Unsettled>,
     offsets: BTreeMap<(u32, u64), u32>,
+    /// The ids of those that are not the first commit under their number in the segment: what is
+    /// first was not taken.
+    others: BTreeMap<(u32, u64), CommitId>,
     /// The commits of branches, by inner name: the records say the forked log's own id.
     branches: BTreeMap<(SpaceId, LogId, u64), (u32, CommitId)>,
 }
@@ -175,7 +178,11 @@ impl Tail {
             let key = (commit.space(), name, commit.seq());
             self.branches.insert(key, (offset, commit.id()));
         } else if let Some(ix) = self.dictionary.find(&commit.space(), &name) {
-            self.offsets.insert((ix, commit.seq()), offset);
+            let place = (ix, commit.seq());
+            self.offsets.insert(place, offset);
+            if self.dictionary.id(ix, commit.seq()) != Some(commit.id()) {
+                self.others.insert(place, commit.id());
+            }
         }
     }
 
@@ -197,7 +204,12 @@ impl Tail {
             return Some(*found);
         }
         let ix = self.dictionary.find(space, log)?;
-        Some((*self.offsets.get(&(ix, seq))?, self.dictionary.id(ix, seq)?))
+        Some((*self.offsets.get(&(ix, seq))?, self.id(ix, seq)?))
+    }
+
+    /// Returns the id of a commit that counts.
+    fn id(&self, ix: u32, seq: u64) -> Option<CommitId> {
+        self.others.get(&(ix, seq)).copied().or_else(|| self.dictionary.id(ix, seq))
     }
 
     /// Iterates over the rows in a range, ascending.
@@ -212,7 +224,7 @@ impl Tail {
     pub(crate) fn commits(&self) -> impl Iterator<Item = TailCommit> {
         let of_logs = self.offsets.iter().filter_map(|((ix, seq), offset)| {
             let entry = self.dictionary.entry(*ix)?;
-            let (space, log, id) = (entry.space, entry.log, self.dictionary.id(*ix, *seq)?);
+            let (space, log, id) = (entry.space, entry.log, self.id(*ix, *seq)?);
             Some(TailCommit { space, log, seq: *seq, offset: *offset, id })
         });
         let of_branches = self.branches.iter().map(|((space, log, seq), (offset, id))| {

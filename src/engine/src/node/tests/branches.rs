@@ -130,3 +130,54 @@ fn what_a_repair_takes_along_of_a_branch_is_vouched_for() {
         assert_eq!(world.hashes(other), world.hashes(1), "node {other}");
     }
 }
+
+/// Goal: a repair that does not end leaves both sides of a fork in the log, with nothing that says
+/// so. What builds upon the side that a peer brought leaves out its id, and is read as it was
+/// written, not as if it built upon the other side; the next repair makes all whole.
+#[test]
+fn what_a_repair_brought_is_read_as_it_was_written_though_it_did_not_end() {
+    let (mut world, space, log, twin) = World::with_a_twin();
+    world.nodes[0].store().seal().unwrap();
+    world.put(0, "own", "1");
+    world.run();
+    world.told(twin, 1, &["1"]);
+    world.put(1, "told", "2");
+    world.run();
+    let of_one = world.nodes[1].store().own_log().unwrap();
+    let written = world.nodes[1].store().id_at(&space, &of_one, 1);
+    assert!(written.is_some());
+
+    let place = world.places(0, &space, &log)[1];
+    world.nodes[0].store().close().unwrap();
+    let file = FileId::new(FileKind::Segment, place.segment);
+    assert!(world.disks[0].flip_bit(file, (u64::from(place.offset) + 12) * 8));
+    world.nodes[0] = world.open(0);
+    world.nodes[0].store().begin_repair().unwrap();
+    let link = world.connect(0, 1);
+    assert_eq!(world.nodes[0].store().id_at(&space, &of_one, 1), written, "it came");
+    world.cut(link);
+    world.nodes[0].store().end_repair().unwrap();
+    let read = world.nodes[0].store().id_at(&space, &of_one, 1);
+    assert!(read.is_none() || read == written, "given up: {read:?}");
+    world.nodes[0].store().close().unwrap();
+    world.nodes[0] = world.open(0);
+    let read = world.nodes[0].store().id_at(&space, &of_one, 1);
+    assert!(read.is_none() || read == written, "opened again: {read:?}");
+
+    let mut missing = vec![String::new()];
+    for _ in 0..3 {
+        world.nodes[0].store().begin_repair().unwrap();
+        let link = world.connect(0, 1);
+        missing = world.nodes[0].store().finish_repair().unwrap().missing;
+        world.cut(link);
+        if missing.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    let link = world.connect(0, 1);
+    world.cut(link);
+    assert_eq!(world.hashes(0), world.hashes(1));
+    assert_eq!(world.show(1, "own").as_deref(), Some("1"));
+    assert_eq!(world.show(0, "told").as_deref(), Some("2"));
+}
