@@ -367,6 +367,11 @@ fn what_no_list_of_segments_tells_any_more_is_told_and_written_anew() {
 }
 
 #[test]
+fn a_commit_that_is_larger_than_the_cache_is_shown_whole() {
+    assert_holds(include_str!("scenarios/larger_than_the_cache.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

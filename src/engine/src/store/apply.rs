@@ -159,6 +159,7 @@ impl<D: Disk + Clone> Store<D> {
         // Rows that are to be folded anew: what the sidecars say of them misses an event of this
         // very commit.
         let mut stale: Vec<Vec<u8>> = Vec::new();
+        let turns = self.cache.turns();
         for (index, event) in (0_u16..).zip(commit.events()) {
             if mutant!("batch-shown-in-part") && index > 0 {
                 break;
@@ -169,9 +170,11 @@ impl<D: Disk + Clone> Store<D> {
                 continue;
             }
             let cached = self.cache.take(&commit.space(), &key, &row);
-            let Some(mut state) = cached.or_else(|| self.before(space_ix, &row)) else {
-                continue;
-            };
+            // Of a commit that is larger than the cache an earlier event may have been taken in and
+            // dropped again: then what was before the commit is no state to go on from.
+            let held = self.cache.holds_since(turns);
+            let before = || held.then(|| self.before(space_ix, &row)).flatten();
+            let Some(mut state) = cached.or_else(before) else { continue };
             let Some(table) = self.tables.get(space_ix) else { continue };
             let author = (name, commit.seq());
             let supersedes = &event.skeleton.supersedes;

@@ -21,6 +21,8 @@ pub(crate) struct Cache {
     old: BTreeMap<Vec<u8>, Arc<State>>,
     young_bytes: usize,
     budget_bytes: usize,
+    /// How often the young generation became old.
+    turns: u64,
 }
 
 /// What an entry costs besides its key and state, in bytes: map node, two headers, counters.
@@ -30,7 +32,7 @@ impl Cache {
     /// Makes an empty cache that holds about `budget_bytes`.
     pub(crate) fn new(budget_bytes: usize) -> Self {
         let (young, old) = (BTreeMap::new(), BTreeMap::new());
-        Self { mirror: None, young, old, young_bytes: 0, budget_bytes }
+        Self { mirror: None, young, old, young_bytes: 0, budget_bytes, turns: 0 }
     }
 
     /// Forgets all states: any of them may have changed.
@@ -63,7 +65,18 @@ impl Cache {
         if self.young_bytes > self.budget_bytes / 2 {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
+            self.turns += 1;
         }
+    }
+
+    /// Returns how often a generation became old so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// Tells whether all that was put in since there had been so many turns is still here.
+    pub(crate) fn holds_since(&self, turns: u64) -> bool {
+        self.turns.wrapping_sub(turns) < 2
     }
 
     /// Takes the state of a key's row out, to be changed and put back.

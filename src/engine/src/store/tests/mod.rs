@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::base::{CommitId, Instant, Now, WallTime};
-use crate::crdt::{Json, Value};
+use crate::crdt::{Json, Value, View};
 use crate::log::{CrashMode, FileKind, MemoryDisk};
 
 pub(super) type TestStore = Store<Arc<MemoryDisk>>;
@@ -146,6 +146,30 @@ fn a_commit_that_takes_a_folded_counter_apart_by_two_events_is_shown_whole() {
     assert!(shown.conflicts.iter().any(|other| other.value == Value::Counter(7)), "{shown:?}");
     c.cache.clear();
     assert_eq!(c.get(&space, &key("k"), None).unwrap(), Some(shown));
+}
+
+#[test]
+fn a_commit_that_is_larger_than_the_cache_is_shown_whole() {
+    let mut store = open(&Arc::new(MemoryDisk::new()), 1);
+    let space = store.create_space(now(1), "default").unwrap();
+    let op = |name: &str, op| KeyOp { key: key(name), op, retype: false, expect: None };
+    let field = |name: &str| {
+        let value = Json::parse(b"1").unwrap();
+        op("map", Op::MapPut { field: name.into(), value })
+    };
+    let large = |name: &str| op(name, Op::PutBytes(vec![7; 300 << 10].into()));
+    let fields = |store: &mut TestStore| match store.get(&space, &key("map"), None) {
+        Ok(Some(View { value: Value::Map(fields), .. })) => fields.into_keys().collect(),
+        other => panic!("{other:?}"),
+    };
+    for (ms, first, second, shown) in [(2, "a", "b", "ab"), (3, "c", "d", "abcd")] {
+        write(&mut store, ms, vec![field(first), large("x"), large("y"), field(second)]);
+        let now: Vec<Arc<str>> = fields(&mut store);
+        assert_eq!(now.concat(), shown);
+        // The second one touches a row that the index of a segment knows.
+        store.seal().unwrap();
+        assert_eq!(fields(&mut store).concat(), shown);
+    }
 }
 
 #[test]
