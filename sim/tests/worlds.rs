@@ -372,6 +372,16 @@ fn a_commit_that_is_larger_than_the_cache_is_shown_whole() {
 }
 
 #[test]
+fn a_segment_that_no_list_says_is_sealed_may_end_before_its_seal() {
+    assert_holds(include_str!("scenarios/sealed_on_no_list.txt"));
+}
+
+#[test]
+fn who_could_not_join_a_space_on_a_read_only_disk_does_so_later() {
+    assert_holds(include_str!("scenarios/joined_on_a_read_only_disk.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -31,7 +31,7 @@ pub use compare::{Difference, compare, compare_at, compare_space};
 pub use fold::{Fold, Written};
 pub use image::{Fault, History, Image, read_image};
 pub use names::Local;
-pub(crate) use names::{durable_by, generation};
+pub(crate) use names::{durable_by, generation, lists_the_end};
 pub(crate) use segment::{Outline, outline};
 pub use show::{Conflict, Shown, Stamp, Ty, Value};
 pub use vouch::{Fork, Voucher};

@@ -63,6 +63,15 @@ pub(crate) fn durable_by(kind: FileKind, file: &[u8], segment: u64) -> Option<u6
     Some(end as u64)
 }
 
+/// Tells whether a list of segments says that one has ended.
+pub(crate) fn lists_the_end(list: &[u8], segment: u64) -> bool {
+    let Ok(list) = Manifest::read(list) else { return false };
+    let mut entries = list.entries.into_iter();
+    entries.any(|Entry { name: [_, number, ..], state, .. }| {
+        number == segment && state != State::Begun
+    })
+}
+
 impl Manifest {
     pub(super) fn read(file: &[u8]) -> Result<Self, Wrong> {
         let (mut bytes, store) = hashed(file, b"KDMAN\0\r\n")?;

@@ -331,7 +331,8 @@ impl World {
             if away && !self.options.absent.contains(&at) {
                 self.start(at);
             }
-            self.take_tickets(at);
+            // What the disk refused before is asked of it once more.
+            self.settle_in(at);
         }
         // Copies dial nobody of their own key: their user brings them together.
         for a in 0..self.seats.len() {

@@ -20,7 +20,7 @@ use super::{Event, NS_PER_MS, World};
 use crate::check::Broken;
 use crate::disk::{End, Fault, Ledger, Row, SimDisk, Times};
 use crate::draw::Stream;
-use crate::oracle::{Outline, durable_by, outline};
+use crate::oracle::{Outline, durable_by, lists_the_end, outline};
 use crate::trace::What;
 
 /// How far a seat is with being made whole.
@@ -113,8 +113,10 @@ impl World {
         }
         let content = memory.content(file)?;
         let Outline { place, sealed, .. } = outline(&content)?;
-        // A replica whose disk refuses does not end in order, and its newest segment unmarked.
-        let ends_well = sealed || !seat.disk_faults;
+        // A replica whose disk refuses does not end in order, and its newest segment unmarked: be
+        // that sealed, nothing tells of its end but what is lost.
+        let closed = sealed && is_closed(&seat.disk, file);
+        let ends_well = closed || !seat.disk_faults;
         if self.is_spared(&seat.disk) || !ends_well || !self.is_held_elsewhere(at, place) {
             return None;
         }
@@ -149,8 +151,9 @@ impl World {
         let content = seat.disk.memory().content(file).unwrap_or_default();
         let Some(Outline { place, sealed, mark, names }) = outline(&content) else { return false };
         // In the segment that grows, the end is not told from a torn one before it is marked, and
-        // what names logs is needed by what is written later.
-        let grows = !sealed;
+        // what names logs is needed by what is written later. A seal that no list of segments
+        // knows of goes with a torn end.
+        let grows = !sealed || !is_closed(&seat.disk, file);
         let named = names.iter().any(|name| name.start < range.end && range.start < name.end);
         if grows && (range.end > mark || named) {
             return false;
@@ -487,12 +490,21 @@ impl World {
 fn known_durable(disk: &SimDisk, file: FileId) -> u64 {
     let memory = disk.memory();
     let own = memory.content(file).and_then(|content| outline(&content));
-    let own = own.map_or(0, |own| if own.sealed { u64::MAX } else { own.mark });
+    let closed = own.as_ref().is_some_and(|own| own.sealed) && is_closed(disk, file);
+    let own = if closed { u64::MAX } else { own.map_or(0, |own| own.mark) };
     let lists = memory.all_files().into_iter().filter_map(|list| {
         let content = memory.content(list)?;
         durable_by(list.kind, &content, file.number)
     });
     lists.max().unwrap_or(0).max(own)
+}
+
+/// Tells whether a list of segments on a disk says that one has ended.
+fn is_closed(disk: &SimDisk, file: FileId) -> bool {
+    let memory = disk.memory();
+    let lists = memory.all_files().into_iter().filter(|list| list.kind == FileKind::Manifest);
+    let mut contents = lists.filter_map(|list| memory.content(list));
+    contents.any(|list| lists_the_end(&list, file.number))
 }
 
 /// Returns how many faults of a disk make bytes bad, or put others in their place.

@@ -240,7 +240,7 @@ impl World {
     }
 
     /// Has a replica join the space and know whom it is to know, unless it does.
-    fn settle_in(&mut self, at: usize) {
+    pub(super) fn settle_in(&mut self, at: usize) {
         let (space, peers) = (self.space, self.peers_of(at));
         if space == SpaceId::default() {
             return;
@@ -264,7 +264,7 @@ impl World {
         if new.is_empty() {
             return;
         }
-        // A disk that refuses this now is asked again at the next start.
+        // A disk that refuses this now is asked again at the next start, and in the end.
         let _ = store.edit_local(|local| {
             for (replica, address) in new {
                 if let Some(peer) = local.peer_mut(replica) {
