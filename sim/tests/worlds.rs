@@ -372,6 +372,11 @@ fn a_commit_that_is_larger_than_the_cache_is_shown_whole() {
 }
 
 #[test]
+fn a_repair_that_a_disk_broke_off_is_done_by_the_next() {
+    assert_holds(include_str!("scenarios/a_repair_that_was_refused.txt"));
+}
+
+#[test]
 fn a_segment_that_no_list_says_is_sealed_may_end_before_its_seal() {
     assert_holds(include_str!("scenarios/sealed_on_no_list.txt"));
 }

@@ -148,6 +148,8 @@ impl<D: Disk + Clone> Store<D> {
         self.distrusted = None;
         if rewritten.is_ok() {
             self.blind.noticed.clear();
+        } else {
+            self.notice_anew();
         }
         // Also where the disk refused half-way: what was rewritten lies elsewhere in its segment.
         self.reload()?;
@@ -161,13 +163,18 @@ impl<D: Disk + Clone> Store<D> {
 
     /// Rewrites the damaged segments and whatever lists are kept of them; returns how many sidecars
     /// are left.
+    ///
+    /// The last one goes first: what builds upon lost commits lies behind those, in bytes that are
+    /// whole. If the disk refuses half-way, the damage that it comes from is still there to be
+    /// found, and the next repair goes on.
     fn rewrite(&mut self, out: &mut Repaired) -> Result<usize, WriteError> {
-        while let Some(place) = self.damaged_places.first().copied() {
+        while let Some(place) = self.damaged_places.last().copied() {
             let records = self.sound_records(place)?;
             self.log.replace_segment(place, records)?;
             self.damaged_places.remove(&place);
             out.repaired.push(FileId { kind: FileKind::Segment, number: place }.path());
         }
+        out.repaired.reverse();
         let first = self.distrusted.unwrap_or(u64::MAX);
         let mut sidecars = self.disk.files(FileKind::Sidecar)?;
         for file in sidecars.extract_if(.., |file| file.number >= first) {

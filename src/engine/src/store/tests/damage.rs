@@ -315,6 +315,49 @@ fn a_repair_without_help_changes_no_answer_and_one_with_help_makes_all_whole() {
 }
 
 #[test]
+fn a_repair_that_a_disk_breaks_off_anywhere_is_done_by_the_next() {
+    let pristine = sample(200);
+    let mut whole = open(&Arc::new(pristine.snapshot()), 1);
+    let twin = answers(&mut whole);
+    let mut help = |store: &mut TestStore| {
+        store.begin_repair().unwrap();
+        for name in SPACES {
+            let space = whole.space_named(name).unwrap();
+            pass(&mut whole, store, space);
+        }
+    };
+    let mut broken_off = 0;
+    for (round, passed) in (0..14).flat_map(|n| [(0, n), (1, n)]) {
+        // What comes after the segment that is gone builds upon it.
+        let disk = Arc::new(pristine.snapshot());
+        disk.remove(segments(&pristine)[1]).unwrap();
+        let mut store = open(&disk, 1);
+        help(&mut store);
+        disk.faults(|faults| match round {
+            0 => (faults.writes_to_pass, faults.writes_to_fail) = (passed, 2),
+            _ => (faults.syncs_to_pass, faults.syncs_to_fail) = (passed, 2),
+        });
+        broken_off += u32::from(store.finish_repair().is_err());
+        disk.faults(|faults| *faults = Default::default());
+        if passed % 2 == 1 || store.trouble().is_some() {
+            store = open(&disk, 1);
+        }
+        let damaged = store.damage().is_some();
+        let told = !verify(&disk, true).unwrap().problems.is_empty();
+        assert!(told || !damaged, "{round}, after {passed}");
+        help(&mut store);
+        assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+        for _ in 0..2 {
+            assert_eq!(compare(&mut store, &twin), Told::new(), "{round}, after {passed}");
+            store.close().unwrap();
+            assert_eq!(verify(&disk, true).unwrap().problems, []);
+            store = open(&disk, 1);
+        }
+    }
+    assert!(broken_off > 8, "{broken_off}");
+}
+
+#[test]
 fn a_repair_ends_only_once_all_is_here_that_the_index_knows_of() {
     let pristine = sample(400);
     let disk = Arc::new(pristine.snapshot());
