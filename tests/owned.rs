@@ -261,3 +261,27 @@ fn nothing_is_written_to_a_space_before_it_has_come() {
     assert_eq!(home.ok("a", &team(&["get", "k"])), "in time");
     node.stop();
 }
+
+#[test]
+fn a_quota_is_kept_by_who_set_it_and_syncs_say_so() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team"]);
+    join(&home, "a", "b");
+    let set = home.json("b", &["space", "set", "team", "quota=4KiB"]);
+    assert_eq!((&set["quota"], &set["owned"]), (&json!(4096), &json!(false)), "{set}");
+    let big = "x".repeat(5_000);
+    let refused = home.fails("b", 9, &team(&["put", "big", &big]));
+    assert!(refused["message"].as_str().unwrap().contains("its quota is 4096"), "{refused}");
+    home.ok("b", &team(&["put", "small", "1"]));
+    home.ok("a", &team(&["put", "big", &big]));
+    let node = home.serve("a", &[]);
+    let short = home.fails("b", 8, &["sync", &node.address()]);
+    assert!(short.to_string().contains("its quota is 4096"), "{short}");
+    home.fails("b", 3, &team(&["get", "big"]));
+    home.ok("b", &["space", "set", "team", "quota=none"]);
+    home.ok("b", &["sync", &node.address()]);
+    assert_eq!(home.ok("b", &team(&["get", "big"])), big);
+    assert_eq!(home.ok("a", &team(&["get", "small"])), "1");
+    node.stop();
+    home.fails("b", 2, &["space", "set", "team", "quota=plenty"]);
+}

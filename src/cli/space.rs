@@ -1,9 +1,10 @@
-//! `kdelta space`: which spaces are here, made, joined and left.
+//! `kdelta space`: which spaces are here, made, joined, set and left.
 
 use axum::http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::admin::size;
 use super::args::Space;
 use super::client::{Answer, Call, encode};
 use super::console::counted;
@@ -23,6 +24,9 @@ pub(crate) struct SpaceInfo {
     id: String,
     keys: Option<u64>,
     events: Option<u64>,
+    owned: Option<bool>,
+    bytes: u64,
+    quota: Option<u64>,
     state_hash: Option<String>,
     value_hash: Option<String>,
     damaged: Option<String>,
@@ -45,7 +49,7 @@ pub(crate) fn space_row(space: &SpaceInfo) -> Vec<String> {
     ]
 }
 
-/// `space create | list | info | join | leave`
+/// `space create | list | info | join | leave | set`
 pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit, Failure> {
     let call = request(context, &args)?;
     let answer = context.call(call).await?;
@@ -54,6 +58,10 @@ pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit
     }
     tell(context, &args, &answer)?;
     Ok(Exit::Ok)
+}
+
+fn yes_or_no(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }
 
 /// Makes the request of a command.
@@ -80,6 +88,11 @@ fn request(context: &mut Context<'_>, args: &Space) -> Result<Call, Failure> {
             body.extend(name.as_ref().map(|name| ("as".to_owned(), json!(name))));
             Call::new(Method::POST, "/v1/spaces/join").json(Value::Object(body).to_string())
         }
+        Space::Set { name, settings } => {
+            let settings: Map<String, Value> = settings.iter().cloned().collect();
+            Call::new(Method::PATCH, format!("/v1/spaces/{}", encode(name, |_| false)))
+                .json(Value::Object(settings).to_string())
+        }
         Space::Leave { name, dry_run } => {
             if !dry_run {
                 let question = format!("leave {name}: it is shown and synced here no more");
@@ -99,7 +112,7 @@ fn tell(context: &mut Context<'_>, args: &Space, answer: &Answer) -> Result<(), 
             let rows: Vec<Vec<String>> = spaces.spaces.iter().map(space_row).collect();
             context.console.table(&SPACE_COLUMNS, &rows)?;
         }
-        Space::Info { .. } => {
+        Space::Info { .. } | Space::Set { .. } => {
             let space: SpaceInfo = answer.read()?;
             let count = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
             let hash = |hash: Option<String>| hash.unwrap_or_else(|| "incomplete".to_owned());
@@ -108,6 +121,9 @@ fn tell(context: &mut Context<'_>, args: &Space, answer: &Answer) -> Result<(), 
                 ("id".to_owned(), space.id),
                 ("keys".to_owned(), count(space.keys)),
                 ("events".to_owned(), count(space.events)),
+                ("owned".to_owned(), space.owned.map_or("not known yet", yes_or_no).to_owned()),
+                ("bytes".to_owned(), size(space.bytes)),
+                ("quota".to_owned(), space.quota.map_or_else(|| "none".to_owned(), size)),
                 ("state".to_owned(), hash(space.state_hash)),
                 ("value".to_owned(), hash(space.value_hash)),
             ];

@@ -286,10 +286,6 @@ impl Replica {
     pub fn write(&self, write: Write, durability: Durability) -> Result<Committed, WriteError> {
         let mut state = self.shared.unhurried(locked(&self.shared.state))?;
         let space = write.space;
-        let store = state.node.store();
-        if store.has_space(&space) && !store.has_come(&space) {
-            return Err(WriteError::NotYetHere);
-        }
         let written = state.node.store().write(clock::now(), write)?;
         let durable = self.shared.finish(state, durability)?;
         let peers = match durability {

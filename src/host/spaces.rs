@@ -78,6 +78,15 @@ impl Replica {
         Ok(Some(id))
     }
 
+    /// Sets what a space may take here, in bytes; durable on return. See
+    /// [`Store::set_quota`](crate::engine::store::Store::set_quota).
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was changed then.
+    pub fn set_quota(&self, space: &SpaceId, quota: Option<u64>) -> Result<(), WriteError> {
+        self.read(|store| store.set_quota(space, quota))
+    }
+
     /// Leaves a space: it is shown and synced no more, and its peers and tickets are forgotten. Its
     /// history stays on this disk, and [`join`](Self::join) with its id brings it back.
     ///

@@ -217,8 +217,6 @@ impl World {
             }
             // Whatever the oracle says of it: the key that is written without a right alone.
             let shown = Key::new(TRESPASSED).map(|key| store.get(&space, &key, None));
-            // Where the genesis went with the power before anybody had it, nobody knows who owns it.
-            let owned = owned && store.is_owned(&space).unwrap_or_default();
             if owned && !matches!(shown, Ok(Ok(None))) {
                 let seen = format!("seat {at} shows {TRESPASSED}");
                 return Err(Broken::new("without a right nothing counts", seen));

@@ -108,11 +108,14 @@ impl World {
         // Who owns the space may always write.
         let from = awake.get(if self.options.owned { 0 } else { drawn }).copied();
         let Some(from) = from.filter(|_| !self.hosts_programs()) else { return Ok(()) };
-        let before = self.store(from).map(|store| store.written());
+        let space = self.space;
+        let store = self.store(from).filter(|store| store.is_founded(&space).unwrap_or_default());
+        // Where the genesis went with all disks there is nothing left that could be written to.
+        let Some(before) = store.map(|store| store.written()) else { return Ok(()) };
         self.write(from, &[WorkOp::Retype('r', 0, 0)]);
         self.run_for(NEWS_MS)?;
         let mut rest = Rest::default();
-        let fresh = self.store(from).map(|store| store.written()) > before;
+        let fresh = self.store(from).is_some_and(|store| store.written() > before);
         if fresh && self.is_at_rest(&mut rest) {
             return Ok(());
         }

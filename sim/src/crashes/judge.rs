@@ -172,11 +172,21 @@ impl Judge {
         print: &Hash,
     ) -> Result<Option<(Place, CommitId, Hlc)>, String> {
         disk.faults(|faults| faults.space = None);
-        let Some(space) = content.spaces.keys().next().copied() else { return Ok(None) };
+        if content.spaces.is_empty() {
+            return Ok(None);
+        }
+        let store = node.store();
+        let mut spaces = content.spaces.keys().copied();
+        let space = match spaces.find(|space| store.is_founded(space).unwrap_or_default()) {
+            Some(space) => space,
+            // It was joined, and nothing of it has come yet.
+            None => store
+                .create_space(clocks(LATER_MS + 1), AFTER)
+                .map_err(|error| format!("it takes spaces again: {error}"))?,
+        };
         let key = Key::new(AFTER).map_err(|error| error.to_string())?;
         let op = Op::CounterAdd(1);
         let ops = vec![KeyOp { key: key.clone(), op, retype: false, expect: None }];
-        let store = node.store();
         let written = store
             .write(clocks(LATER_MS + 1), Write { space, ops, ..Write::default() })
             .map_err(|error| format!("it takes writes again: {error}"))?;

@@ -92,6 +92,7 @@ impl World {
                 error @ (WriteError::Op { .. }
                 | WriteError::Draft(_)
                 | WriteError::Empty
+                | WriteError::NotYetHere
                 | WriteError::Unauthorised(_)),
             ) => {
                 let (op, key, reason) = (asked.into(), key.into(), error.to_string().into());

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use kdelta_engine::base::{Hlc, LogId, Now, ReplicaId, SpaceId};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::event::KeyPair;
+use kdelta_engine::limits::CHUNK_BYTES_MAX;
 use kdelta_engine::log::{CrashMode, Disk, Position, SyncTicket};
 use kdelta_engine::node::{Config, Input, Node};
-use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Store};
+use kdelta_engine::store::{OpenError, Options, Outcome, Receipt, Run, Serving, Store};
 
 use super::asks::Ask;
 use super::clock::Clock;
@@ -226,9 +227,25 @@ impl World {
                 made.map_err(|error| Broken::new("a space is made", error.to_string()))?;
             }
             self.settle_in(seat);
+            self.hand_over(first, seat);
             self.input(seat, Input::Tick);
         }
         Ok(())
+    }
+
+    /// Who is there from the beginning has what the space began with: nobody writes without.
+    fn hand_over(&mut self, first: usize, to: usize) {
+        let (now, space) = (self.now(to), self.space);
+        let Some(founder) = self.store(first) else { return };
+        let frontier = founder.frontier(&space).unwrap_or_default();
+        let runs = frontier.iter().map(|tip| Run { log: tip.log, after: 0, upto: tip.seq });
+        let mut serving = Serving::new(runs);
+        let chunk = founder.sync().ok().and_then(|()| {
+            founder.next_chunk(&space, &mut serving, CHUNK_BYTES_MAX).ok().flatten()
+        });
+        let (Some(chunk), Some(store)) = (chunk, self.store(to)) else { return };
+        // Whom that does not reach gets it as those do who come later.
+        let _ = store.insert_chunk(now, &chunk.bytes).map(|_| store.sync());
     }
 
     /// Puts an empty seat with a disk at the end of the row.

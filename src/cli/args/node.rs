@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueHint};
 
+use crate::cli::value::size;
+
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen for peers [env: KDELTA_LISTEN] [default: [::]:7440]
@@ -128,6 +130,18 @@ pub(crate) enum Space {
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
     },
+    /// Sets what holds for a space on this replica
+    ///
+    /// quota=SIZE is the most that its commits may take here, history included; quota=none is no
+    /// limit. Above it data is neither written nor taken from peers: their syncs end with exit 8.
+    #[command(after_help = "Example:\n  kdelta space set team quota=2GiB")]
+    Set {
+        /// Its local name, or its id
+        name: String,
+        /// What to set
+        #[arg(value_name = "quota=SIZE", required = true, value_parser = setting)]
+        settings: Vec<(String, serde_json::Value)>,
+    },
     /// Leaves a space: it is shown and synced here no more
     ///
     /// Peers and tickets of it are forgotten, and its name is free. Its history stays on this
@@ -140,4 +154,14 @@ pub(crate) enum Space {
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+/// Reads a setting of a space, `NAME=VALUE`.
+fn setting(text: &str) -> Result<(String, serde_json::Value), String> {
+    let value = match text.split_once('=') {
+        Some(("quota", "none")) => serde_json::Value::Null,
+        Some(("quota", bytes)) => size(bytes)?.into(),
+        _ => return Err("write quota=SIZE, or quota=none".to_owned()),
+    };
+    Ok(("quota".to_owned(), value))
 }

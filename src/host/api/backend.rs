@@ -343,6 +343,10 @@ impl Backend {
         self.replica.sync(target, as_name).map_err(node_problem)
     }
 
+    pub(super) fn set_quota(&self, space: &SpaceId, quota: Option<u64>) -> Result<(), Problem> {
+        Ok(self.replica.set_quota(space, quota)?)
+    }
+
     pub(super) fn leave(&self, space: SpaceId) -> Result<(), Problem> {
         self.replica.leave(space).map_err(node_problem)
     }

@@ -37,7 +37,7 @@ const OPEN_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 const HEADERS_TAKEN: &str = "authorization, content-type, idempotency-key, if-match, \
     if-none-match, last-event-id, prefer";
 const HEADERS_SHOWN: &str = "etag, retry-after";
-const METHODS: &str = "GET, PUT, POST, DELETE";
+const METHODS: &str = "GET, PUT, POST, PATCH, DELETE";
 /// What a browser is told with each answer: it is no script, style or picture for other pages.
 const KEPT_APART: [(HeaderName, &str); 2] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -129,7 +129,7 @@ fn of_owner() -> Router<Replica> {
         .route("/v1/peers/{replica}", delete(node::remove_peer_named))
         .route("/v1/tickets", post(node::ticket))
         .route("/v1/spaces", post(node::create_space))
-        .route("/v1/spaces/{space}", delete(node::leave))
+        .route("/v1/spaces/{space}", delete(node::leave).patch(node::set))
         .route("/v1/spaces/join", post(node::join))
         .route("/v1/grants", post(grants::create))
         .route("/v1/grants/{id}", delete(grants::revoke))

@@ -17,7 +17,7 @@ use super::{Answer, grants, json};
 use crate::engine::base::{LogId, ReplicaId, SpaceId, hex, work};
 use crate::engine::causal::Tip;
 use crate::engine::node;
-use crate::engine::store::{ReadError, ValueHasher};
+use crate::engine::store::{ReadError, ValueHasher, Whose};
 use crate::engine::sync::Code;
 use crate::host::replica::{PeerStatus, SyncReport, SyncTarget};
 
@@ -42,6 +42,11 @@ struct SpaceShape {
     keys: Option<u64>,
     events: u64,
     commits: u64,
+    /// Whether somebody owns it; none until its genesis has come.
+    owned: Option<bool>,
+    /// What its commits take, and the most that they may take here.
+    bytes: u64,
+    quota: Option<u64>,
     frontier: Vec<Value>,
     /// Logs that were forked: by a copied replica, or one that lies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -55,8 +60,13 @@ struct SpaceShape {
 
 /// Describes a space. Costs a read of each of its keys.
 fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Problem> {
-    let ((commits, events), frontier) =
-        backend.read(|store| Ok((store.counts(&id)?, store.frontier(&id)?)))?;
+    let ((commits, events), frontier, usage) =
+        backend.read(|store| Ok((store.counts(&id)?, store.frontier(&id)?, store.usage(&id)?)))?;
+    let owned = match backend.read(|store| store.whose(&id))? {
+        Whose::Unknown => None,
+        Whose::Open => Some(false),
+        Whose::Owned => Some(true),
+    };
     let tip = |tip: &Tip| {
         let (log, id) = (tip.log.to_string(), tip.id.to_string());
         value!({"log": log, "seq": tip.seq, "id": id})
@@ -93,6 +103,9 @@ fn describe(backend: &Backend, name: &str, id: SpaceId) -> Result<SpaceShape, Pr
         keys,
         events,
         commits,
+        owned,
+        bytes: usage.bytes,
+        quota: usage.quota,
         frontier,
         closed,
         state_hash,
@@ -186,6 +199,24 @@ pub(super) async fn create_space(api: Api, body: Body) -> Answer {
             let owned = owned.then(|| grants::owners(own, roots, difficulty)).transpose()?;
             let id = backend.create_space(&name, owned)?;
             describe(backend, &name, id)
+        })
+        .await?;
+    json(&shape)
+}
+
+/// `PATCH /v1/spaces/{space}` `{"quota"}`: settings of this replica; `null` is no limit.
+pub(super) async fn set(api: Api, ask: Ask, body: Body) -> Answer {
+    let given = Given::of(body).await?;
+    let mut members = given.members()?;
+    let quota = members.limit("quota")?;
+    members.nothing_left("the request", "quota")?;
+    let shape = api
+        .run(move |backend| {
+            let id = backend.space_to_name(&ask.space)?;
+            if let Some(quota) = quota {
+                backend.set_quota(&id, quota)?;
+            }
+            describe(backend, &name_of(backend, id)?, id)
         })
         .await?;
     json(&shape)

@@ -127,6 +127,16 @@ impl<'a> Members<'a> {
         self.take(name).map(read).transpose()
     }
 
+    /// Takes a member that is a whole number from 0 on, or null for none at all.
+    pub(super) fn limit(&mut self, name: &str) -> Result<Option<Option<u64>>, Problem> {
+        let read = |raw: &RawValue| {
+            let none = (raw.get() == "null").then_some(None);
+            let limit = none.or_else(|| raw.get().parse().ok().map(Some));
+            limit.ok_or_else(|| wrong(name, "a whole number from 0 on, or null", raw))
+        };
+        self.take_any(name).map(read).transpose()
+    }
+
     /// Refuses what was not taken; `known` names what there is.
     pub(super) fn nothing_left(&self, what: &str, known: &str) -> Result<(), Problem> {
         match self.0.first() {

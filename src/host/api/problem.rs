@@ -266,6 +266,8 @@ impl From<WriteError> for Problem {
             WriteError::NotYetHere => {
                 Self::new(Kind::Conflict, detail).hint("Sync it first: kdelta sync")
             }
+            WriteError::Quota(_) => Self::new(Kind::Full, detail)
+                .hint("kdelta space set NAME quota=SIZE raises it; a deletion frees nothing"),
             WriteError::Open => Self::new(Kind::Conflict, detail)
                 .hint("Make one that is owned: kdelta space create NAME --owned"),
             WriteError::Empty => Self::usage(detail),

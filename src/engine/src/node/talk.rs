@@ -226,6 +226,9 @@ impl<D: Disk + Clone> Node<D> {
                         SyncError::Refused { code, text } => {
                             Problem::Refused(code, text.as_str().to_owned())
                         }
+                        SyncError::BrokenOff { text, .. } => {
+                            Problem::Short(text.as_str().to_owned())
+                        }
                         error => Problem::Broken(error.to_string()),
                     };
                     self.talk_ended(id, space, Err(problem));
@@ -313,7 +316,10 @@ impl<D: Disk + Clone> Node<D> {
                 None
             }
             Err(
-                error @ (InsertError::Read(_) | InsertError::Log(_) | InsertError::Unwritten(_)),
+                error @ (InsertError::Read(_)
+                | InsertError::Log(_)
+                | InsertError::Unwritten(_)
+                | InsertError::Quota(_)),
             ) => {
                 sometimes!("node-cannot-take-a-chunk");
                 self.refuse(id, space, Code::TROUBLE, &error.to_string());

@@ -6,7 +6,7 @@ use crate::event::{DraftError, VoucherError};
 use crate::log::{DiskError, LogError, OpenError as LogOpenError};
 
 use super::sidecar::SidecarError;
-use super::{LocalError, Reason};
+use super::{LocalError, QuotaError, Reason};
 
 /// Why a store could not be opened. Nothing was changed.
 #[non_exhaustive]
@@ -135,6 +135,9 @@ pub enum WriteError {
     /// The space was joined, and nothing of it has come yet.
     #[error("nothing of the space has come yet, so it is not known who may write there")]
     NotYetHere,
+    /// The space has no room for it here.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// Nobody owns the space: there is nothing to grant.
     #[error("the space is open: whoever is admitted may read and write all of it")]
     Open,
@@ -257,6 +260,9 @@ pub enum InsertError {
         /// How far ahead.
         error: DriftError,
     },
+    /// The space has no room for it here: nobody's fault, and it is taken once there is.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// No room for more commits whose deps are missing.
     #[error("the waiting room is full")]
     WaitingRoom,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::authority::{At, Demands, Granted, Reason, Rights, Standing};
 use super::write::Saying;
-use super::{ReadError, Store, WriteError, Written};
+use super::{ReadError, Store, Whose, WriteError, Written};
 use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime, work};
 use crate::event::{Act, Actions, Audience, Commit, Draft, Grant, Kind, Meta, Owned};
 use crate::limits;
@@ -41,11 +41,12 @@ impl<D: Disk + Clone> Store<D> {
                 return Err(WriteError::Unauthorised(lacks));
             }
         }
+        let whose = if owned.is_some() { Whose::Owned } else { Whose::Open };
         let log = self.own_log()?;
         let hlc = HlcClock::resume(Default::default()).tick(now.wall);
         let commit = Draft { owned, ..Draft::genesis(log, hlc) }.seal(&mut self.rng)?;
         let id = commit.space();
-        self.add_space(id, name, true)?;
+        self.add_space(id, name, true, whose)?;
         let space_ix = self.space_index(&id)?;
         self.append_commit(space_ix, Arc::new(commit))?;
         Ok(id)
@@ -152,6 +153,7 @@ impl<D: Disk + Clone> Store<D> {
     ) -> Result<Written, WriteError> {
         self.log.set_wall(now.wall);
         let space_ix = self.space_index(space)?;
+        self.check_founded(space_ix)?;
         if self.table(space_ix)?.ownership.is_none() {
             return Err(WriteError::Open);
         }
@@ -187,13 +189,14 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Tells whether a replica may be sent what is in a space: where nobody owns it, any that is
-    /// admitted may.
+    /// admitted may. So may any where the genesis is not here: what is not in its past is nobody's.
     pub fn may_read(&self, space: &SpaceId, replica: &ReplicaId, now: WallTime) -> bool {
-        let audience = Audience::Replica(*replica);
-        match (self.is_owned(space), self.rights(space, &audience, now)) {
-            (Ok(true), Ok(rights)) => rights.iter().any(Rights::reads_all),
-            _ => true,
-        }
+        let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
+        let ownership = table.ok().and_then(|table| table.ownership.as_ref());
+        ownership.is_none_or(|known| {
+            let rights = known.authority.rights(&Audience::Replica(*replica), now);
+            rights.iter().any(Rights::reads_all)
+        })
     }
 
     /// Returns the grants that this replica may act under; none in a space that nobody owns.
@@ -207,6 +210,12 @@ impl<D: Disk + Clone> Store<D> {
             let own = Audience::Replica(self.key.id());
             ownership.authority.rights(&own, now.wall).iter().map(|rights| rights.grant).collect()
         }))
+    }
+
+    /// Checks that it is known here who may do what in a space: before, nobody writes there.
+    pub(super) fn check_founded(&self, space_ix: usize) -> Result<(), WriteError> {
+        let founded = self.table(space_ix)?.is_founded();
+        if founded { Ok(()) } else { Err(WriteError::NotYetHere) }
     }
 
     /// Says whether a commit that follows all that is here has the rights that it needs.

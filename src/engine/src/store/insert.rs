@@ -269,6 +269,8 @@ impl<D: Disk + Clone> Store<D> {
                             self.waiting.forget(space_ix, &log);
                             break;
                         }
+                        // It waits on, for room.
+                        Err(InsertError::Quota(_)) => return ready.map(drop),
                         Err(_) => {}
                     }
                     let vouched = self.table(space_ix)?.is_vouched_to(&log, next);
@@ -297,6 +299,7 @@ impl<D: Disk + Clone> Store<D> {
         inserted: &mut Inserted,
     ) -> Result<(), InsertError> {
         let (released, events) = (inserted.commits > before.0, commit.events().len() as u64);
+        let founds = commit.kind() == Kind::Genesis;
         let appended = self.append_ready(space_ix, commit, voucher, released);
         match appended {
             Ok(()) => {
@@ -304,6 +307,9 @@ impl<D: Disk + Clone> Store<D> {
                 inserted.events += events;
             }
             Err(_) => (inserted.commits, inserted.events) = before,
+        }
+        if founds && appended.is_ok() {
+            self.remember_whose().map_err(ReadError::from)?;
         }
         appended
     }
@@ -316,7 +322,8 @@ impl<D: Disk + Clone> Store<D> {
         commit: &Commit,
         inserted: &mut Inserted,
     ) -> Result<Result<(), NotReady>, InsertError> {
-        if commit.seq() != self.seq(space_ix, &commit.log()) + 1 {
+        let founded = commit.kind() == Kind::Genesis || self.table(space_ix)?.is_founded();
+        if !founded || commit.seq() != self.seq(space_ix, &commit.log()) + 1 {
             return Ok(Err(NotReady::Missing));
         }
         if let Err(error) = HlcClock::check(commit.hlc(), now.wall)
@@ -324,6 +331,7 @@ impl<D: Disk + Clone> Store<D> {
         {
             return Ok(Err(NotReady::Early(error)));
         }
+        self.check_quota(space_ix, commit)?;
         if !self.vouch_past(space_ix, commit, inserted)? {
             return Ok(Err(NotReady::Missing));
         }

@@ -47,6 +47,24 @@ pub struct LocalSpace {
     pub retired: bool,
     /// Whether it was made here: without its genesis it never was.
     pub own: bool,
+    /// Who may write there, once that was told here: its genesis may be lost, and come again.
+    pub whose: Whose,
+    /// The most that it may take here, in bytes, as [`usage`](super::Store::usage) counts; none if
+    /// there is no such limit.
+    pub quota: Option<u64>,
+}
+
+/// What a store knows of who may do what in a space. The genesis tells; a space's id is the hash of
+/// it, so that this never changes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Whose {
+    /// Its genesis was never here.
+    #[default]
+    Unknown,
+    /// Whoever is admitted may read and write all of it.
+    Open,
+    /// Its roots own it, and grants decide.
+    Owned,
 }
 
 /// A replica at the far end, as this store knows it.
@@ -229,7 +247,12 @@ impl Local {
             out.put(&space.id.0);
             out.put_bytes(space.name.as_bytes());
             let flags = [space.shared, space.retired, space.own].map(u8::from);
-            out.put_u8(flags[0] | flags[1] << 1 | flags[2] << 2);
+            let limited = u8::from(space.quota.is_some());
+            let whose = space.whose as u8;
+            out.put_u8(flags[0] | flags[1] << 1 | flags[2] << 2 | whose << 3 | limited << 5);
+            if let Some(quota) = space.quota {
+                out.put_u64(quota);
+            }
         }
         out.put_len(self.peers.len());
         for peer in &self.peers {
@@ -291,7 +314,9 @@ impl Local {
             let name = text(&mut r, limits::SPACE_NAME_BYTES_MAX)?;
             let flags = r.u8()?;
             let (shared, retired, own) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-            local.spaces.push(LocalSpace { id, name, shared, retired, own });
+            let whose = Whose::of(flags >> 3 & 3)?;
+            let quota = if flags & 32 == 0 { None } else { Some(r.u64()?) };
+            local.spaces.push(LocalSpace { id, name, shared, retired, own, whose, quota });
         }
         for _ in 0..r.count(limits::PEERS_MAX, 34, "peers")? {
             let replica = ReplicaId(r.hash()?);
@@ -318,6 +343,15 @@ impl Local {
         }
         r.finish()?;
         Ok(local)
+    }
+}
+
+impl Whose {
+    /// Reads the byte that it is written as.
+    pub(super) fn of(byte: u8) -> Result<Self, CodecError> {
+        let all = [Self::Unknown, Self::Open, Self::Owned];
+        let found = all.into_iter().find(|whose| *whose as u8 == byte);
+        found.ok_or(CodecError::Unknown("who owns a space"))
     }
 }
 
@@ -356,6 +390,8 @@ mod tests {
                 shared: true,
                 retired: false,
                 own: true,
+                whose: Whose::Owned,
+                quota: Some(1 << 40),
             }],
             peers: vec![LocalPeer {
                 replica: ReplicaId([2; 32]),

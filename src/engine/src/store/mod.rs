@@ -31,6 +31,7 @@ mod ownership;
 mod pass;
 mod place;
 mod point;
+mod quota;
 mod reached;
 mod read;
 mod refusals;
@@ -54,7 +55,7 @@ mod watch;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -73,11 +74,12 @@ pub use error::{Damaged, InsertError, OpenError, ReadError, WriteError};
 pub use hash::ValueHasher;
 pub use insert::Inserted;
 use load::Found;
-pub use local::{Local, LocalError, LocalPeer, LocalSpace, LocalTicket};
+pub use local::{Local, LocalError, LocalPeer, LocalSpace, LocalTicket, Whose};
 pub use mirror::Mirror;
 pub use open::Opened;
 pub use place::Place;
 pub use point::Point;
+pub use quota::{QuotaError, Usage};
 pub use reached::Reached;
 pub use read::{HistoryEvent, Page, Which};
 pub use refusals::{Outcome, Receipt};

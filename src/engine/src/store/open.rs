@@ -98,6 +98,10 @@ impl<D: Disk + Clone> Store<D> {
         store.new_life = store.mourns() || !Local::verify(&store.disk).is_empty();
         let (replayed_events, rebuilt) = store.load()?;
         store.retire_unfounded();
+        // Durable with the next edit; until then each opening finds the same.
+        for (space, table) in store.local.spaces.iter_mut().zip(&store.tables) {
+            space.whose = table.whose;
+        }
         Ok((store, Opened { recovery, replayed_events, rebuilt }))
     }
 
@@ -258,8 +262,11 @@ impl<D: Disk + Clone> Store<D> {
             }
         }
         let known = self.tables.len();
-        let missing = self.local.spaces.iter().skip(known).map(|space| SpaceTable::new(space.id));
-        self.tables.extend(missing);
+        let missing = self.local.spaces.iter().skip(known);
+        self.tables.extend(missing.map(|space| SpaceTable::new(space.id, space.whose)));
+        for (table, space) in self.tables.iter_mut().zip(&self.local.spaces) {
+            table.whose = table.whose.max(space.whose);
+        }
     }
 
     /// Replays the segments that have no sidecar, and returns how many sidecars were built; none if

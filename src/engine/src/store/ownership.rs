@@ -5,14 +5,16 @@
 //! long ago. So the states in older sidecars are not used from then on: keys are folded anew when
 //! they are asked for, and newer sidecars hold what was folded then.
 //!
-//! Who wrote before the genesis of its space had come could not know who owns it: what does not
-//! have the genesis in its past is inert, whenever it comes.
+//! Who owns a space its genesis tells. Before it has come nobody writes there, and what others
+//! bring waits for it; what does not have it in its past is inert in an owned space, whenever it
+//! comes. Where the genesis is lost later the local file still knows whether anybody owns the
+//! space: if so, nothing that is left counts until it is back.
 
 use std::collections::BTreeSet;
 
 use super::authority::{At, Authority, Demands, Reason, Standing};
 use super::tables::SpaceTable;
-use super::{ReadError, Store};
+use super::{ReadError, Store, Whose};
 use crate::base::{CodecError, GrantId, LogId, Reader, SpaceId, Writer};
 use crate::causal::VersionVector;
 use crate::event::{Commit, Genesis, Mode, Owned};
@@ -102,8 +104,16 @@ impl SpaceTable {
     /// Takes note of what a commit that was just recorded says of authority, and whether it had the
     /// rights that it needed. Tells whether other commits than this one count from now on.
     pub(super) fn judge(&mut self, commit: &Commit, name: LogId) -> bool {
-        if let Some(Genesis { mode: Mode::Owned(owned), .. }) = &commit.header().genesis {
-            return self.found((name, commit.seq()), owned.clone());
+        match &commit.header().genesis {
+            Some(Genesis { mode: Mode::Owned(owned), .. }) => {
+                return self.found((name, commit.seq()), owned.clone());
+            }
+            Some(Genesis { mode: Mode::Open, .. }) => {
+                // What was lost with an earlier place of it counted all the while.
+                return std::mem::replace(&mut self.whose, Whose::Open) != Whose::Open
+                    && self.commits > 1;
+            }
+            None => {}
         }
         let Some(mut ownership) = self.ownership.take() else { return false };
         let at = (name, commit.seq());
@@ -129,6 +139,7 @@ impl SpaceTable {
     /// Begins with the genesis of an owned space. What came before it does not have it in its past.
     fn found(&mut self, genesis: At, owned: Owned) -> bool {
         let authority = Authority::new(&self.id, &owned);
+        self.whose = Whose::Owned;
         self.ownership = Some(Ownership { owned, genesis, authority, folded_anew: None });
         let earlier: Vec<At> = self.logs().map(|log| (log.log, log.first)).collect();
         for at in &earlier {
@@ -137,6 +148,12 @@ impl SpaceTable {
             }
         }
         earlier.len() > 1
+    }
+
+    /// Tells whether it is known who may do what. Until it is nothing but the genesis is taken:
+    /// where that was lost, what else there may be has it not in its past, and counts for nothing.
+    pub(super) fn is_founded(&self) -> bool {
+        self.whose == Whose::Open || self.ownership.is_some()
     }
 
     /// Tells whether anything that is held was written under one of these grants.
@@ -184,7 +201,10 @@ impl Ruling<'_> {
 
     /// Tells how it stands.
     pub(crate) fn of(&self, log: &LogId, seq: u64) -> Ruled {
-        let Some(ownership) = &self.table.ownership else { return Ruled::Counts(None) };
+        let Some(ownership) = &self.table.ownership else {
+            let counts = self.table.is_founded();
+            return if counts { Ruled::Counts(None) } else { Ruled::Unsound };
+        };
         let acted = self.table.log(log).and_then(|log| log.acted_at(seq));
         let Some(acted) = acted.filter(|acted| acted.sound) else { return Ruled::Unsound };
         let Some(grant) = acted.grant else { return Ruled::Counts(None) };
@@ -197,12 +217,29 @@ impl Ruling<'_> {
 }
 
 impl<D: Disk + Clone> Store<D> {
-    /// Tells whether a space is owned, as far as its genesis is here.
+    /// Tells whose a space is, as far as that was ever told here.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn whose(&self, space: &SpaceId) -> Result<Whose, ReadError> {
+        Ok(self.table(self.space_index(space)?)?.whose)
+    }
+
+    /// Tells whether a space is owned, as far as that was ever told here.
     ///
     /// # Errors
     /// [`ReadError::UnknownSpace`].
     pub fn is_owned(&self, space: &SpaceId) -> Result<bool, ReadError> {
-        Ok(self.table(self.space_index(space)?)?.ownership.is_some())
+        Ok(self.whose(space)? == Whose::Owned)
+    }
+
+    /// Tells whether it is known here who may do what in a space: of one that was joined and never
+    /// synced it is not, nor of one that somebody owns and whose genesis was lost.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownSpace`].
+    pub fn is_founded(&self, space: &SpaceId) -> Result<bool, ReadError> {
+        Ok(self.table(self.space_index(space)?)?.is_founded())
     }
 }
 

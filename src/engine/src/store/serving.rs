@@ -287,6 +287,7 @@ mod tests {
         for seed in 2..12 {
             let mut author = store(seed);
             author.join_space(space, "default").unwrap();
+            pass(&mut hub, &mut author, space);
             for ms in 0..2 {
                 write(&mut author, ms * 100 + u64::from(seed), vec![put("key", &value)]);
             }

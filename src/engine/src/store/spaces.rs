@@ -1,7 +1,7 @@
 //! The spaces of a store: which there are, under which names, and which log is the store's own.
 
 use super::tables::SpaceTable;
-use super::{Local, LocalSpace, ReadError, Store, WriteError};
+use super::{Local, LocalSpace, ReadError, Store, Whose, WriteError};
 use crate::base::{CommitId, Hlc, LogId, ReplicaId, SpaceId};
 use crate::causal::{Tip, VersionVector};
 use crate::limits;
@@ -53,12 +53,6 @@ impl<D: Disk + Clone> Store<D> {
         self.local.spaces.iter().any(|space| space.id == *id && !space.retired)
     }
 
-    /// Tells whether anything of a space is here. Of one that was joined and never synced it is not
-    /// known who owns it, so that what is written there may count for nothing.
-    pub fn has_come(&self, id: &SpaceId) -> bool {
-        self.counts(id).is_ok_and(|(commits, _)| commits > 0)
-    }
-
     /// Adds a space that was made elsewhere, under a name that is not taken.
     ///
     /// # Errors
@@ -86,7 +80,7 @@ impl<D: Disk + Clone> Store<D> {
             return Err(WriteError::SpaceName("the space is here already under another name"));
         }
         self.check_space_name(name)?;
-        self.add_space(id, name, false)
+        self.add_space(id, name, false, Whose::Unknown)
     }
 
     /// Tells whether the space under `name` can be replaced by another without losing anything: it
@@ -294,10 +288,23 @@ impl<D: Disk + Clone> Store<D> {
         id: SpaceId,
         name: &str,
         own: bool,
+        whose: Whose,
     ) -> Result<(), WriteError> {
         let (name, shared, retired) = (name.to_owned(), false, false);
-        self.edit_local(|local| local.spaces.push(LocalSpace { id, name, shared, retired, own }))?;
-        self.tables.push(SpaceTable::new(id));
+        let space = LocalSpace { id, name, shared, retired, own, whose, quota: None };
+        self.edit_local(|local| local.spaces.push(space))?;
+        self.tables.push(SpaceTable::new(id, whose));
         Ok(())
+    }
+
+    /// Has the local file know of each space who owns it, as far as the tables do: durable on
+    /// return.
+    pub(super) fn remember_whose(&mut self) -> Result<(), DiskError> {
+        let whose: Vec<Whose> = self.tables.iter().map(|table| table.whose).collect();
+        self.edit_local(|local| {
+            for (space, whose) in local.spaces.iter_mut().zip(whose) {
+                space.whose = whose;
+            }
+        })
     }
 }

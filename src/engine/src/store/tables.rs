@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Whose;
 use super::ownership::{Acted, Ownership};
 use crate::base::{CodecError, CommitId, Hlc, LogId, Reader, SpaceId, Writer};
 use crate::causal::{Clocks, Heads, Tip, VersionVector};
@@ -30,10 +31,14 @@ pub(crate) struct SpaceTable {
     /// How many commits were applied, and how many events were in them.
     pub(crate) commits: u64,
     pub(crate) events: u64,
+    /// The sum of the sizes that their headers give.
+    pub(crate) bytes: u64,
     /// What vouches for commits that are still to come: it is stored ahead of them.
     pending: BTreeMap<LogId, (Tip, Voucher)>,
     /// The logs that their authors forked.
     closed: BTreeMap<LogId, Closed>,
+    /// Whether anybody owns it, if that was ever told here.
+    pub(super) whose: Whose,
     /// Who may do what; none where all may do everything, or the genesis is not here.
     pub(super) ownership: Option<Ownership>,
 }
@@ -128,7 +133,7 @@ impl Chain {
 
 impl SpaceTable {
     /// Makes the table of a space of which nothing is here yet.
-    pub(crate) fn new(id: SpaceId) -> Self {
+    pub(crate) fn new(id: SpaceId, whose: Whose) -> Self {
         Self {
             id,
             logs: Vec::new(),
@@ -138,8 +143,10 @@ impl SpaceTable {
             hlc: Hlc::default(),
             commits: 0,
             events: 0,
+            bytes: 0,
             pending: BTreeMap::new(),
             closed: BTreeMap::new(),
+            whose,
             ownership: None,
         }
     }
@@ -255,6 +262,7 @@ impl SpaceTable {
         self.hlc = self.hlc.max(hlc);
         self.commits += 1;
         self.events += commit.events().len() as u64;
+        self.bytes += u64::from(commit.header().size);
         if let Some(log) = self.log_mut(&name) {
             assert!(log.seq + 1 == tip.seq, "commits of a log are recorded in order");
             log.tree.append(&tip.id);
@@ -333,6 +341,7 @@ impl SpaceTable {
         out.put_u64(self.hlc.0);
         out.put_varint(self.commits);
         out.put_varint(self.events);
+        out.put_varint(self.bytes);
         out.put_len(self.logs.len());
         for log in &self.logs {
             out.put_log(&log.log);
@@ -378,6 +387,7 @@ impl SpaceTable {
             out.put_varint(closed.position.segment);
             out.put_u32(closed.position.offset);
         }
+        out.put_u8(self.whose as u8);
         out.put_u8(u8::from(self.ownership.is_some()));
         if let Some(ownership) = &self.ownership {
             ownership.encode(out);
@@ -385,11 +395,12 @@ impl SpaceTable {
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let mut space = Self::new(SpaceId(r.hash()?));
+        let mut space = Self::new(SpaceId(r.hash()?), Whose::Unknown);
         let hlc = r.hlc()?;
         space.hlc = if mutant!("stamp-not-resumed") { Hlc::default() } else { hlc };
         space.commits = r.varint()?;
         space.events = r.varint()?;
+        space.bytes = r.varint()?;
         for _ in 0..r.count(limits::LOGS_MAX, 80, "logs")? {
             space.add(LogTable::decode(r)?);
         }
@@ -407,6 +418,7 @@ impl SpaceTable {
             let branches = of_log.map(|table| table.log).collect();
             space.closed.insert(log, Closed { seq, position, branches });
         }
+        space.whose = Whose::of(r.u8()?)?;
         if r.u8()? != 0 {
             space.ownership = Some(Ownership::decode(&space.id, r)?);
         }

@@ -41,6 +41,7 @@ impl<D: Disk + Clone> Store<D> {
         {
             return Ok(first);
         }
+        self.check_founded(space_ix)?;
         self.check_expectations(write)?;
         let events = self.deltas(space_ix, write)?;
         let kind = if events.is_empty() { Kind::Tag } else { Kind::Data };
@@ -72,6 +73,7 @@ impl<D: Disk + Clone> Store<D> {
         let keys: Vec<Key> = saying.events.iter().map(|(key, _)| key.clone()).collect();
         saying.events = self.outer(space_ix, saying.events)?;
         let commit = Arc::new(self.seal_own(now, space_ix, log, &heads, saying)?);
+        self.check_quota(space_ix, &commit)?;
         let position = self.append_commit(space_ix, Arc::clone(&commit))?;
         let events = keys.into_iter().enumerate().map(|(index, key)| {
             #[expect(clippy::cast_possible_truncation, reason = "at most 4096 events")]

@@ -44,6 +44,14 @@ pub enum SyncError {
         /// Why, for people.
         text: PeerText,
     },
+    /// This side ended the session, and told the peer why.
+    #[error("broken off here ({code:?}): {text}")]
+    BrokenOff {
+        /// Why, for programs.
+        code: Code,
+        /// Why, for people.
+        text: PeerText,
+    },
 }
 
 /// What kept a session that ran to its end from ending in sync.

@@ -9,7 +9,7 @@ use super::piece::Extent;
 pub(super) const FOOTER_BYTES: usize = 252;
 
 const MAGIC: &[u8; 8] = b"KDSIX\0\r\n";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Footer {

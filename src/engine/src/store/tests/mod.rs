@@ -16,7 +16,7 @@ use crate::base::{CommitId, Instant, Now, WallTime};
 use crate::crdt::{Json, Value, View};
 use crate::log::{CrashMode, FileKind, MemoryDisk};
 
-pub(super) type TestStore = Store<Arc<MemoryDisk>>;
+pub(crate) type TestStore = Store<Arc<MemoryDisk>>;
 
 pub(super) fn now(ms: u64) -> Now {
     Now { mono: Instant(ms * 1_000_000), wall: WallTime(1_700_000_000_000 + ms) }
@@ -469,7 +469,7 @@ fn stamps_stay_what_they_were_when_a_failed_sync_moves_their_records() {
 }
 
 /// Hands everything that one store holds to another.
-pub(super) fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
+pub(crate) fn pass(from: &mut TestStore, to: &mut TestStore, space: SpaceId) {
     pass_at(10_000, from, to, space);
 }
 

@@ -154,17 +154,62 @@ fn states_that_were_folded_before_a_revocation_came_are_folded_anew() {
 #[test]
 fn what_was_written_before_the_genesis_came_is_inert() {
     let ([(_, mut a), (_, mut c)], space) = owned();
-    let mut b = open(&Arc::new(MemoryDisk::new()), 7);
-    b.join_space(space, "default").unwrap();
-    try_put(&mut b, 3, "early", "1").unwrap();
-    pass(&mut b, &mut c, space);
+    let [mut b, mut d] = [7, 8].map(|seed| open(&Arc::new(MemoryDisk::new()), seed));
+    for joined in [&mut b, &mut d] {
+        joined.join_space(space, "default").unwrap();
+        let grant = to(joined.replica(), Actions::PUT, "");
+        let granted = joined.grant(now(3), &space, grant, None);
+        assert!(matches!(granted, Err(WriteError::NotYetHere)), "{granted:?}");
+        let written = try_put(joined, 3, "early", "1");
+        assert!(matches!(written, Err(WriteError::NotYetHere)), "{written:?}");
+    }
+    forge(&mut b, 3, None, "early", None);
+    assert_eq!(text(&mut b, "early"), None, "whose it is cannot be known");
+    for other in [&mut c, &mut d] {
+        pass(&mut b, other, space);
+    }
+    assert_eq!((d.counts(&space).unwrap(), d.waiting_len()), ((0, 0), 1));
     pass(&mut a, &mut b, space);
+    pass(&mut a, &mut d, space);
     pass(&mut b, &mut a, space);
     let first = hashes(&mut a, space);
-    for store in [&mut a, &mut b, &mut c] {
+    for store in [&mut a, &mut b, &mut c, &mut d] {
         assert_eq!(text(store, "early"), None);
         assert_eq!(hashes(store, space), first);
+        assert_eq!((store.waiting_len(), store.whose(&space).unwrap()), (0, Whose::Owned));
     }
+}
+
+#[test]
+fn whose_a_space_is_outlives_its_genesis() {
+    let mut founder = open(&Arc::new(MemoryDisk::new()), 1);
+    let owned = Owned { difficulty: 0, roots: vec![founder.replica()] };
+    let owned = founder.create_owned_space(now(1), "owned", owned).unwrap();
+    let free = founder.create_space(now(1), "free").unwrap();
+    let disk = Arc::new(MemoryDisk::new());
+    let mut store = open(&disk, 2);
+    for (space, name) in [(owned, "owned"), (free, "default")] {
+        store.join_space(space, name).unwrap();
+        pass(&mut founder, &mut store, space);
+        assert!(store.is_founded(&space).unwrap());
+    }
+    disk.crash(CrashMode::LoseAll, &mut Rng::new([0; 32]));
+    let mut store = open(&disk, 2);
+    let seen = |space| (store.counts(&space).unwrap().0, store.whose(&space).unwrap());
+    assert_eq!([owned, free].map(seen), [(0, Whose::Owned), (0, Whose::Open)]);
+    let put_in = |store: &mut TestStore, space| {
+        let ops = vec![put("k", "1")];
+        store.write(now(5), Write { space, ops, ..Write::default() })
+    };
+    put_in(&mut store, free).unwrap();
+    assert_eq!(text(&mut store, "k").as_deref(), Some("1"));
+    let refused = put_in(&mut store, owned);
+    assert!(matches!(refused, Err(WriteError::NotYetHere)), "{refused:?}");
+    for space in [owned, free] {
+        pass(&mut founder, &mut store, space);
+        assert!(store.is_founded(&space).unwrap());
+    }
+    assert_eq!(lacks(put_in(&mut store, owned)), Reason::NoGrant);
 }
 
 /// Appends what a store would not write, as one that keeps no rules does: a put or an act.
@@ -272,7 +317,7 @@ fn why_a_commit_does_not_count_is_told_wherever_it_is_asked() {
     }
     let mut early = open(&Arc::new(MemoryDisk::new()), 7);
     early.join_space(space, "default").unwrap();
-    try_put(&mut early, 3, "early", "1").unwrap();
+    forge(&mut early, 3, None, "early", None);
     pass(&mut a, &mut early, space);
     let at = (early.own_log().unwrap(), 1);
     assert_eq!(early.verdict(&space, at, None).unwrap(), Err(Reason::BeforeGenesis));

@@ -77,3 +77,42 @@ fn who_lost_the_genesis_of_a_space_and_joins_it_again_gives_its_number_to_nothin
     assert_eq!(text(&mut peer, "k").as_deref(), Some("1"));
     assert_eq!(store.state_hash(&space).unwrap(), peer.state_hash(&space).unwrap());
 }
+
+#[test]
+fn above_its_quota_a_space_takes_no_data_whoever_wrote_it() {
+    let [disk, other] = [(); 2].map(|()| Arc::new(MemoryDisk::new()));
+    let (mut a, mut b) = (open(&disk, 1), open(&other, 2));
+    let space = a.create_space(now(1), "default").unwrap();
+    let long = format!("{:?}", "x".repeat(300));
+    write(&mut a, 2, vec![put("k", &long)]);
+    b.join_space(space, "default").unwrap();
+    pass(&mut a, &mut b, space);
+    let taken = a.usage(&space).unwrap();
+    assert!((300..500).contains(&taken.bytes) && taken.quota.is_none(), "{taken:?}");
+    assert_eq!(b.usage(&space).unwrap(), taken);
+    let quota = taken.bytes + 200;
+    b.set_quota(&space, Some(quota)).unwrap();
+    write(&mut b, 3, vec![put("small", "1")]);
+    let before = b.usage(&space).unwrap().bytes;
+    let big = Write { space, ops: vec![put("big", &long)], ..Write::default() };
+    let Err(WriteError::Quota(refused)) = b.write(now(4), big.clone()) else { panic!("taken") };
+    assert!(refused.quota == quota && refused.needed > before + 300, "{refused:?}");
+    assert_eq!((text(&mut b, "big"), b.usage(&space).unwrap().bytes), (None, before));
+    write(&mut a, 5, vec![put("big", &long)]);
+    let brought = |from: &mut TestStore, to: &mut TestStore| {
+        let tip = from.frontier(&space).unwrap()[0];
+        let mut serving = Serving::new([Run { log: tip.log, after: 0, upto: tip.seq }]);
+        let chunk = from.next_chunk(&space, &mut serving, 1 << 16).unwrap().unwrap();
+        to.insert_chunk(now(6), &chunk.bytes).map(|inserted| inserted.commits)
+    };
+    let refused = brought(&mut a, &mut b);
+    assert!(matches!(refused, Err(InsertError::Quota(_))), "{refused:?}");
+    b.close().unwrap();
+    let mut b = open(&other, 2);
+    assert_eq!(b.usage(&space).unwrap(), Usage { bytes: before, quota: Some(quota) });
+    assert!(matches!(brought(&mut a, &mut b), Err(InsertError::Quota(_))));
+    b.set_quota(&space, None).unwrap();
+    assert_eq!(brought(&mut a, &mut b).unwrap(), 1);
+    assert_eq!(text(&mut b, "big"), Some(long));
+    b.write(now(7), big).unwrap();
+}

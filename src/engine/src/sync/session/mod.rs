@@ -251,11 +251,12 @@ impl Session {
     }
 
     /// Breaks the session off from this side, for example because the store refuses to write.
+    /// [`SyncError::BrokenOff`] comes as [`Step::Failed`], after the refusal that is to be sent.
     pub fn refuse(&mut self, code: Code, text: &str) {
         if !self.is_over() {
             let text = PeerText::new(text);
-            self.send(Message::Refuse { space: self.space, code, text });
-            self.phase = Phase::Over;
+            self.send(Message::Refuse { space: self.space, code, text: text.clone() });
+            self.end(Step::Failed(SyncError::BrokenOff { code, text }));
         }
     }
 

@@ -254,4 +254,7 @@ fn a_refusal_ends_the_session_on_both_sides() {
     let error = world.run().expect_err("refused");
     assert_eq!(error, "the peer refused (busy): later");
     assert!(world.over());
+    let (code, text) = (Code::BUSY, PeerText::new("later"));
+    let broken_off = Step::Failed(SyncError::BrokenOff { code, text });
+    assert_eq!(world.ends[1].outcome, [broken_off]);
 }
