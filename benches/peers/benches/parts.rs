@@ -4,14 +4,13 @@
 //! `cargo bench --manifest-path benches/peers/Cargo.toml`. Promises nothing about whole operations:
 //! those are what the program beside this measures.
 
-#![expect(missing_docs, reason = "the macro of the harness writes a function without any")]
 #![expect(clippy::expect_used, reason = "a benchmark may panic")]
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kdelta::engine::base::{CommitId, Dot, Hlc, Key, LogId, ReplicaId, Rng, SpaceId};
-use kdelta::engine::crdt::{Action, Delta, State, Supersedes};
+use kdelta::engine::crdt::{Action, Applied, Delta, State, Supersedes};
 use kdelta::engine::event::{Commit, Dictionary, Draft, Kind, compact};
 use kdelta::engine::store::{KeyOp, Write};
 use kdelta::host::replica::{Durability, Replica};
@@ -115,7 +114,7 @@ fn folds(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let mut state = State::default();
                 for (stamp, delta) in black_box(&deltas) {
-                    state.apply(stamp, delta);
+                    assert_eq!(state.apply(stamp, delta), Applied::Done, "nothing is folded");
                 }
                 state
             });

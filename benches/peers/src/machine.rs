@@ -56,7 +56,7 @@ fn file_system(dir: &Path, mounts: &str) -> String {
 }
 
 /// What a program prints; "unknown" where it is not there.
-fn said(program: &str, args: &[&str]) -> String {
+pub(crate) fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
     let text = text.and_then(|text| String::from_utf8(text).ok());

@@ -95,6 +95,11 @@ fn contents(name: &str) -> Res<(&'static str, Option<Vec<String>>)> {
         }
         "put-buffered" => ("put", these(&[put::NEW, put::HOT, put::COLD])),
         "put-synced" => ("put", Some([put::NEW, put::HOT, put::COLD].map(synced).to_vec())),
+        "put-processor" => {
+            let processor =
+                [put::NEW, put::HOT, put::COLD].map(|what| format!("{what}, processor"));
+            ("put", Some(processor.to_vec()))
+        }
         "get" => ("get", these(&[get::HOT, get::COLD])),
         "open" => ("open", these(&[open::CLEAN, open::KILLED])),
         "open-ten" => {
@@ -245,11 +250,17 @@ fn versions() -> String {
         vec![["who", "version", "durable means", "buffered means"].map(str::to_owned).to_vec()];
     for kind in Kind::ALL {
         let (package, durable, buffered) = kind.settings();
-        let version = package.map_or_else(|| "Debian's library".to_owned(), machine::version);
+        let version = package.map_or_else(library, machine::version);
         rows.push([kind.name(), &version, durable, buffered].map(str::to_owned).to_vec());
     }
     for package in ["dashmap", "papaya", "quinn"] {
         rows.push([package, &machine::version(package), "–", "–"].map(str::to_owned).to_vec());
     }
     markdown(&rows)
+}
+
+/// The version of the system's RocksDB, where the system can tell.
+fn library() -> String {
+    let version = machine::said("dpkg-query", &["-W", "-f", "${Version}", "librocksdb-dev"]);
+    format!("{version} (the system's library)")
 }

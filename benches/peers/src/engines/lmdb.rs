@@ -23,7 +23,7 @@ impl Lmdb {
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES);
         if mode == Mode::Buffered {
-            // SAFETY: only power is lost without syncs, and what a power cut leaves is never opened.
+            // SAFETY: it takes a power cut to break the file then, and nobody opens it after one.
             unsafe { options.flags(EnvFlags::NO_SYNC) };
         }
         // SAFETY: the directory is the run's own, and one process at a time has it open.

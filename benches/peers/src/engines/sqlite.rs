@@ -1,4 +1,4 @@
-//! SQLite with a write-ahead log. One connection behind a lock: many would only wait for each other.
+//! SQLite with a write-ahead log. One connection behind a lock: several would only wait.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

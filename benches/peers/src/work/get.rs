@@ -18,14 +18,14 @@ pub(crate) const VIEW: &str = "kdelta, `view` with a `Key`";
 
 pub(crate) fn run(settings: &Settings, part: &mut Part) -> Outcome {
     let keys: u64 = settings.count(100_000, 1_000_000);
-    let (hot_reads, cold_reads) = settings.count((200_000, 5_000), (1_000_000, 20_000));
+    let (hot_reads, cold_reads) = settings.count((100_000, 5_000), (300_000, 20_000));
     part.set("keys", keys);
     part.set("hot gets in a round", hot_reads);
     part.set("cold gets in a round", cold_reads);
     let mut dirs = BTreeMap::new();
     for kind in Kind::ALL {
         let dir = settings.fresh()?;
-        child::load(*kind, dir.path(), 0, keys, "close")?;
+        child::bulk(*kind, dir.path(), keys)?;
         dirs.insert(kind.name(), dir);
     }
     let hot = data::order(3, hot_reads, HOT_KEYS);

@@ -24,7 +24,7 @@ pub(crate) fn run(settings: &Settings, part: &mut Part) -> Outcome {
     let mut dirs = BTreeMap::new();
     for kind in Kind::ALL {
         let dir = settings.fresh()?;
-        child::load(*kind, dir.path(), 0, keys, "close")?;
+        child::bulk(*kind, dir.path(), keys)?;
         dirs.insert(kind.name(), dir);
     }
     super::rounds(settings.rounds(), Kind::ALL, |kind| {

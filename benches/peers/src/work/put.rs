@@ -108,7 +108,7 @@ fn durable(kind: Kind, dir: &Path, threads: u64, span: Duration, batch: u64) -> 
 }
 
 /// Puts the keys of some numbers in one transaction.
-fn several(engine: &dyn Engine, numbers: Range<u64>) -> Outcome {
+pub(crate) fn several(engine: &dyn Engine, numbers: Range<u64>) -> Outcome {
     let rows: Vec<(Key, [u8; data::VALUE_BYTES])> =
         numbers.map(|number| (data::key(number), data::value(number))).collect();
     if let [(key, value)] = rows.as_slice() {
@@ -132,16 +132,17 @@ pub(crate) const HOT: &str = "buffered put, hot keys";
 pub(crate) const COLD: &str = "buffered put, cold keys";
 
 fn buffered(settings: &Settings, part: &mut Part) -> Outcome {
-    let (new, again) = settings.count((30_000, 10_000), (200_000, 100_000));
+    let (new, again) = settings.count((20_000, 10_000), (60_000, 30_000));
     part.set("new keys of a round of buffered puts", new);
     part.set("puts to hot and to cold keys in a round", again);
     part.set("hot keys", HOT_KEYS);
     super::rounds(settings.rounds(), Kind::ALL, |kind| {
         let dir = settings.fresh()?;
-        let mut note = |what: &str, count: u64, times: [Duration; 2]| {
-            let rate = |time: Duration| count as f64 / time.as_secs_f64();
+        let mut note = |what: &str, count: u64, times: [f64; 3]| {
+            let rate = |seconds: f64| count as f64 / seconds;
             part.add(what, kind.name(), "puts/s", rate(times[0]));
             part.add(&format!("{what}, with the last sync"), kind.name(), "puts/s", rate(times[1]));
+            part.add(&format!("{what}, processor"), kind.name(), "µs", 1e6 / rate(times[2]));
         };
         let engine = kind.open(dir.path(), Mode::Buffered)?;
         note(NEW, new, timed(engine.as_ref(), 0..new)?);
@@ -158,13 +159,15 @@ fn buffered(settings: &Settings, part: &mut Part) -> Outcome {
 
 const HOT_KEYS: u64 = 1000;
 
-/// Puts to the keys of some numbers; returns how long that took, and how long with a last sync.
-fn timed(engine: &dyn Engine, numbers: impl IntoIterator<Item = u64>) -> Res<[Duration; 2]> {
-    let begun = Instant::now();
+/// Puts to the keys of some numbers; returns the seconds that took, those with a last sync, and
+/// those of a processor, with what the engine did in its background.
+fn timed(engine: &dyn Engine, numbers: impl IntoIterator<Item = u64>) -> Res<[f64; 3]> {
+    let (begun, processor) = (Instant::now(), raw::processor_seconds());
     for number in numbers {
         engine.put(&data::key(number), &data::value(number))?;
     }
     let put = begun.elapsed();
     engine.flush()?;
-    Ok([put, begun.elapsed()])
+    let processor = raw::processor_seconds() - processor;
+    Ok([put.as_secs_f64(), begun.elapsed().as_secs_f64(), processor])
 }

@@ -13,7 +13,7 @@ pub(crate) const PEAK: &str = "peak memory while loading";
 pub(crate) const RATE: &str = "load in a process of its own, with the last sync";
 
 pub(crate) fn run(settings: &Settings, part: &mut Part) -> Outcome {
-    let keys: u64 = settings.count(50_000, 500_000);
+    let keys: u64 = settings.count(30_000, 200_000);
     part.set("keys", keys);
     super::rounds(settings.rounds(), Kind::ALL, |kind| {
         let dir = settings.fresh()?;

@@ -25,7 +25,7 @@ pub(crate) fn fresh_named(batch: u64) -> String {
 
 pub(crate) fn run(settings: &Settings, part: &mut Part) -> Outcome {
     for (batch, events) in
-        [(1, settings.count(20_000, 100_000)), (100, settings.count(50_000, 500_000))]
+        [(1, settings.count(10_000, 100_000)), (100, settings.count(20_000, 300_000))]
     {
         fresh(settings, part, batch, events)?;
     }
