@@ -61,15 +61,18 @@ fn reads(engine: &dyn Engine, numbers: &[u64]) -> Res<f64> {
 }
 
 fn views(settings: &Settings, part: &mut Part, kdelta: &Kdelta, numbers: &[u64]) -> Outcome {
-    use kdelta::engine::base::Key;
-    let key = |number: &u64| Ok(Key::new(std::str::from_utf8(&data::key(*number))?)?);
+    use kdelta::engine::{base::Key, crdt::Value};
+    let key = |number: &u64| Ok((*number, Key::new(std::str::from_utf8(&data::key(*number))?)?));
     let keys = numbers.iter().map(key).collect::<Res<Vec<_>>>()?;
     let round = || -> Res<f64> {
         let mut keys = keys.iter();
         nanoseconds(numbers.len() as u64, |_| {
-            let key = keys.next().ok_or("a key each")?;
-            kdelta.replica.view(&kdelta.space, key)?.ok_or("a key is gone")?;
-            Ok(())
+            let (number, key) = keys.next().ok_or("a key each")?;
+            let view = kdelta.replica.view(&kdelta.space, key)?.ok_or("a key is gone")?;
+            match &view.value {
+                Value::Bytes(bytes) if bytes.first_chunk() == Some(&number.to_le_bytes()) => Ok(()),
+                _ => Err("a key does not hold what was put".into()),
+            }
         })
     };
     round()?;
