@@ -285,3 +285,23 @@ fn a_quota_is_kept_by_who_set_it_and_syncs_say_so() {
     node.stop();
     home.fails("b", 2, &["space", "set", "team", "quota=plenty"]);
 }
+
+#[test]
+fn who_was_away_syncs_with_one_that_was_let_in_meanwhile() {
+    let home = Home::new();
+    home.ok("a", &["space", "create", "team", "--owned"]);
+    grant(&home, "a", "b", "read,write");
+    join(&home, "a", "b");
+    home.ok("b", &team(&["put", "from-b", "1"]));
+    grant(&home, "a", "c", "read,write");
+    join(&home, "a", "c");
+    home.ok("c", &team(&["put", "from-c", "2"]));
+    // Of c only c can tell.
+    let node = home.serve("c", &[]);
+    let ticket = home.ok("c", &team(&["ticket"]));
+    home.ok("b", &["sync", &ticket]);
+    node.stop();
+    assert_eq!(home.ok("b", &team(&["get", "from-c"])), "2");
+    assert_eq!(home.ok("c", &team(&["get", "from-b"])), "1");
+    assert_eq!(hashes(&home, "b"), hashes(&home, "c"));
+}

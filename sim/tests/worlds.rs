@@ -387,6 +387,16 @@ fn who_could_not_join_a_space_on_a_read_only_disk_does_so_later() {
 }
 
 #[test]
+fn an_owner_that_lost_its_grants_gets_them_back_from_whom_it_does_not_know() {
+    assert_holds(include_str!("scenarios/an_owner_that_lost_its_grants.txt"));
+}
+
+#[test]
+fn a_backup_of_what_had_rotted_lacks_what_a_repair_asked_for() {
+    assert_holds(include_str!("scenarios/set_back_to_what_had_rotted.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

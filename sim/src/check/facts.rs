@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     /// What each state showed.
     values: BTreeMap<Hash, (Hash, usize)>,
     looks: u64,
+    /// Whether bytes of a disk went bad that is not there any more: its backup may have them.
+    pub(crate) rotted: bool,
 }
 
 impl Facts {

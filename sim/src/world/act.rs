@@ -9,6 +9,7 @@ use kdelta_engine::store::{KeyOp, Write, WriteError};
 
 use super::guests::News;
 use super::links::Shape;
+use super::media::bad_faults;
 use super::seat::Request;
 use super::{Event, NS_PER_MS, SeatDisk, World};
 use crate::check::Broken;
@@ -164,6 +165,7 @@ impl World {
         self.fall(at, CrashMode::LoseAll, 1_000);
         if let Some(seat) = self.seats.get_mut(at) {
             self.disk_ops += seat.disk.asked();
+            self.facts.rotted |= bad_faults(&seat.disk) > 0;
             seat.disk = disk;
             seat.glitches.clear();
             seat.unread = false;

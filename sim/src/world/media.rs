@@ -328,7 +328,7 @@ impl World {
 
     /// Tells whether bytes of any disk ever went bad: a copy of what was damaged is damaged too.
     pub(crate) fn some_bytes_went_bad(&self) -> bool {
-        self.seats.iter().any(|seat| bad_faults(&seat.disk) > 0)
+        self.facts.rotted || self.seats.iter().any(|seat| bad_faults(&seat.disk) > 0)
     }
 
     /// Tells whether a seat was found whole, and nothing can have happened to its disk since.
@@ -508,7 +508,7 @@ fn is_closed(disk: &SimDisk, file: FileId) -> bool {
 }
 
 /// Returns how many faults of a disk make bytes bad, or put others in their place.
-fn bad_faults(disk: &SimDisk) -> usize {
+pub(super) fn bad_faults(disk: &SimDisk) -> usize {
     let is_bad = |row: &Row| (Row::D8..=Row::D12).contains(row) || *row == Row::D18;
     let count = |ledger: &mut Ledger| {
         let entries = ledger.entries().iter();

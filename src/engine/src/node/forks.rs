@@ -68,8 +68,10 @@ impl<D: Disk + Clone> Node<D> {
     /// Shows the peer this side's commit at a fork that both have found.
     pub(super) fn show_side(&mut self, id: LinkId, space: SpaceId, log: &LogId, seq: u64) {
         let mut bytes = Vec::new();
+        let peer = self.links.get(&id).map(|link| link.peer);
+        let serves = peer.is_some_and(|peer| self.serves(&peer, &space));
         // What cannot be read now is found again by the next session.
-        if let Ok(side) = self.store.fork_side(&space, log, seq) {
+        if serves && let Ok(side) = self.store.fork_side(&space, log, seq) {
             side.encode(&mut bytes);
         }
         self.send(id, &Message::Proof { space, last: true, bytes });

@@ -67,11 +67,10 @@ impl<D: Disk + Clone> Node<D> {
         let peer = link.peer;
         let spaces: Vec<SpaceId> =
             self.store.local().spaces.iter().filter(|s| !s.retired).map(|s| s.id).collect();
-        let owned = spaces.iter().any(|space| {
-            self.is_let_in(&peer, space) && !self.store.may_read(space, &peer, self.now.wall)
-        });
+        let owned =
+            spaces.iter().any(|space| self.is_let_in(&peer, space) && !self.hears(&peer, space));
         let spaces: BTreeSet<SpaceId> =
-            spaces.into_iter().filter(|space| self.admits(&peer, space)).collect();
+            spaces.into_iter().filter(|space| self.hears(&peer, space)).collect();
         let written = self.store.written();
         let behind = |talk: &Talk| talk.pinned_at().is_some_and(|at| at < written);
         let again = spaces.iter().filter(|space| link.talks.get(space).is_some_and(behind));

@@ -284,14 +284,14 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Opens a session of every space that the peer is admitted to.
+    /// Opens a session of every space that the peer is served.
     pub(super) fn open_talks(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.peer;
         let spaces: Vec<SpaceId> =
             self.store.local().spaces.iter().filter(|s| !s.retired).map(|s| s.id).collect();
         for space in spaces {
-            if self.admits(&peer, &space) {
+            if self.serves(&peer, &space) {
                 self.open_session(id, space);
             }
         }

@@ -312,10 +312,16 @@ impl<D: Disk + Clone> Node<D> {
         }
     }
 
-    /// Tells whether a peer may sync a space here: it is admitted to it and, where somebody owns
-    /// it, may read all of it.
-    fn admits(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
+    /// Tells whether a peer is sent what is in a space: it is admitted to it and, where somebody
+    /// owns it, may read all of it as far as is known here.
+    fn serves(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
         self.is_let_in(peer, space) && self.store.may_read(space, peer, self.now.wall)
+    }
+
+    /// Tells whether a peer may bring what is in a space. That it may read may be among what it
+    /// brings; whoever may no more brings nothing.
+    fn hears(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
+        self.is_let_in(peer, space) && !self.store.is_shut_out(space, peer, self.now.wall)
     }
 
     /// Tells whether a peer may know that a space is here, whatever it may read of it.

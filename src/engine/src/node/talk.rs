@@ -12,7 +12,8 @@ use crate::causal::{Tip, VersionVector};
 use crate::log::{Disk, Position};
 use crate::store::{InsertError, Inserted, ReadError, Run, Serving};
 use crate::sync::{
-    Code, Message, Missing, Piece, Pinned, Reassembly, Session, Source, Stats, Step, SyncError,
+    Code, Message, Missing, Open, Piece, Pinned, Reassembly, Session, Source, Stats, Step,
+    SyncError,
 };
 
 /// What is said with one peer about one space.
@@ -128,13 +129,20 @@ impl<D: Disk + Clone> Node<D> {
                 return self.talk_ended(id, space, Err(problem));
             }
         }
-        if !self.admits(&peer, &space) {
+        if !self.hears(&peer, &space) {
             if matches!(message, Message::Open(_)) {
                 self.refuse_stranger(id, space);
             }
             return self.give_credit(id, message.commit_bytes());
         }
+        let serves = self.serves(&peer, &space);
         match message {
+            // Who may not read is told of what there is only if it has something to tell.
+            Message::Open(open) if !serves && !self.is_news(&space, &open) => {
+                self.shut_out(id, space, Problem::NotGranted);
+            }
+            Message::AskProofs { .. } if !serves => self.proofs_asked(id, space, &[]),
+            Message::Graft { .. } if !serves => {}
             Message::Push { more, bytes, .. } => self.pushed(id, space, more, bytes),
             Message::AskProofs { logs, .. } => self.proofs_asked(id, space, &logs),
             Message::Proof { last, bytes, .. } => self.proof_received(id, space, last, &bytes),
@@ -142,6 +150,16 @@ impl<D: Disk + Clone> Node<D> {
             Message::Prune { .. } => self.pruned(id, space),
             Message::Graft { runs, .. } => self.grafted(id, space, &runs),
             message => self.session_message(id, space, message),
+        }
+    }
+
+    /// Tells whether a peer that opens a session has anything of a space that is not here.
+    fn is_news(&self, space: &SpaceId, open: &Open) -> bool {
+        let digest = self.store.state_hash(space).ok().flatten();
+        let here = |tip: &Tip| self.store.id_at(space, &tip.log, tip.seq) == Some(tip.id);
+        match &open.frontier {
+            Some(frontier) => digest.is_none() || !frontier.iter().all(here),
+            None => digest.is_none() || open.digest != digest,
         }
     }
 
@@ -378,14 +396,14 @@ impl<D: Disk + Clone> Node<D> {
         let Some(link) = self.links.get(&id) else { return };
         let peer = link.peer;
         let mut spaces: Vec<SpaceId> = link.talks.keys().copied().collect();
-        let now = self.now.wall;
         spaces.retain(|space| {
-            let may_read = self.store.may_read(space, &peer, now);
-            if !may_read {
+            let serves = self.serves(&peer, space);
+            let session = self.talk(id, space).and_then(|talk| talk.session.as_ref());
+            if !serves && !session.is_some_and(Session::may_bring) {
                 sometimes!("node-shut-out");
                 self.shut_out(id, *space, Problem::NotGranted);
             }
-            may_read
+            serves
         });
         // A chunk of each in turn: a session is not to stand still because another has much to get.
         let mut asking = spaces.clone();

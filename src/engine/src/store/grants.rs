@@ -199,6 +199,17 @@ impl<D: Disk + Clone> Store<D> {
         })
     }
 
+    /// Tells whether a replica was granted something in a space, and nothing of it holds any more.
+    pub fn is_shut_out(&self, space: &SpaceId, replica: &ReplicaId, now: WallTime) -> bool {
+        let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
+        let ownership = table.ok().and_then(|table| table.ownership.as_ref());
+        ownership.is_some_and(|known| {
+            let audience = Audience::Replica(*replica);
+            known.authority.has_heard_of(&audience)
+                && known.authority.rights(&audience, now).is_empty()
+        })
+    }
+
     /// Returns the grants that this replica may act under; none in a space that nobody owns.
     pub(super) fn own_grants(
         &self,

@@ -7,6 +7,7 @@ mod forks;
 mod hostile;
 mod nearby;
 mod places;
+mod rights;
 mod short;
 mod spread;
 mod tickets;

@@ -342,6 +342,11 @@ impl Authority {
         rights.collect()
     }
 
+    /// Tells whether anything was ever granted to somebody.
+    pub(crate) fn has_heard_of(&self, audience: &Audience) -> bool {
+        self.heard.get(audience).is_some_and(|grants| !grants.is_empty())
+    }
+
     /// Returns the grants that a replica gave to others, that ended before a time, and that nobody
     /// took back.
     pub(crate) fn ended(&self, giver: &ReplicaId, before: WallTime) -> Vec<GrantId> {

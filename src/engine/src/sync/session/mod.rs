@@ -240,6 +240,15 @@ impl Session {
         self.wants_open
     }
 
+    /// Tells whether the peer may still bring something in this session, as far as is known.
+    pub fn may_bring(&self) -> bool {
+        match self.phase {
+            Phase::Opening | Phase::TheirTurn => true,
+            Phase::Settled => self.wants_open > 0,
+            Phase::Over => false,
+        }
+    }
+
     /// Learns that nothing more will come: no request is open, here or at another peer, and what
     /// was delivered is durable, waits for a later time, or was refused.
     ///
