@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use kdelta_engine::base::{
-    Hash, Instant, Key, LogId, Now, ReplicaId, Rng, SpaceId, WallTime, hex, sha256,
+    CommitId, Hash, Instant, Key, LogId, Now, ReplicaId, Rng, SpaceId, WallTime, hex, sha256,
 };
 use kdelta_engine::causal::Tip;
 use kdelta_engine::crdt::{Json, Op};
@@ -19,7 +19,7 @@ use kdelta_engine::event::KeyPair;
 use kdelta_engine::limits::CHUNK_WHOLE_BYTES_MAX;
 use kdelta_engine::log::{Disk, FileKind, MemoryDisk};
 use kdelta_engine::node::{Config, Input, LinkId, Node, Output, Report};
-use kdelta_engine::store::{KeyOp, Options, Store, Write, verify};
+use kdelta_engine::store::{KeyOp, Options, Run, Serving, Store, Write, verify};
 use kdelta_engine::sync::Code;
 use kdelta_sim::byzantine::{Action, Attack, Byzantine};
 
@@ -99,6 +99,9 @@ impl World {
             self.space = store.create_space(now, "default").unwrap();
         } else {
             store.join_space(self.space, "default").unwrap();
+            let genesis = self.genesis();
+            store.insert_chunk(now, &genesis).unwrap();
+            store.sync().unwrap();
         }
         let config = Config { open: true, ..Config::default() };
         self.nodes.push(Node::new(store, config, Rng::new([seed; 32]), now));
@@ -106,6 +109,16 @@ impl World {
         self.wakes.push(None);
         self.drain(n);
         n
+    }
+
+    /// What the space began with: without it nobody writes there.
+    fn genesis(&mut self) -> Vec<u8> {
+        let (space, store) = (self.space, self.nodes[0].store());
+        store.sync().unwrap();
+        let founds = |tip: &Tip| store.id_at(&space, &tip.log, 1) == Some(CommitId(space.0));
+        let log = store.frontier(&space).unwrap().into_iter().find(founds).unwrap().log;
+        let mut serving = Serving::new([Run { log, after: 0, upto: 1 }]);
+        store.next_chunk(&space, &mut serving, 1).unwrap().unwrap().bytes
     }
 
     fn now(&self) -> Now {

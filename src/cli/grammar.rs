@@ -106,7 +106,8 @@ fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
     }
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        // The nearest comes last.
+        Some(ContextValue::Strings(texts)) => texts.last().cloned(),
         _ => None,
     };
     let invalid = context(ContextKind::InvalidSubcommand);
@@ -303,7 +304,7 @@ mod tests {
         insta::assert_snapshot!(answers.join("\n"), @r#"
         error: unrecognized subcommand 'k'. did you mean: put k v
         error: unrecognized subcommand 'gte'. did you mean: get
-        error: unrecognized subcommand 'lsit'. did you mean: ls
+        error: unrecognized subcommand 'lsit'. did you mean: list
         error: unexpected argument '--conflict' found. did you mean: --conflicts
         error: the following required arguments were not provided: <VALUE>. Usage: kdelta put <KEY> <VALUE>
         error: invalid value 'x' for '[N]': invalid digit found in string. See kdelta --help

@@ -153,7 +153,8 @@ pub enum Failed {
     Broken(Broken),
     /// Something could not be read.
     Read(ReadError),
-    /// Something could not be written.
+    /// Something could not be written. After a disk was lost this is so until the space has come
+    /// again from somebody ([`WriteError::NotYetHere`]), and no fault of the app's.
     Write(WriteError),
 }
 

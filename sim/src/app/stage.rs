@@ -186,6 +186,8 @@ fn verdict(world: &World, at: usize, failed: Failed) -> Option<Broken> {
         Failed::Write(
             WriteError::Op { .. } | WriteError::Draft(_) | WriteError::Key(_) | WriteError::Empty,
         ) => Some(Broken::new(VALID, seen)),
+        // Whose disk was lost has to meet somebody first.
+        Failed::Write(WriteError::NotYetHere) => None,
         Failed::Read(_) | Failed::Write(_) => {
             (!world.may_refuse(at)).then(|| Broken::new("an error has a cause", seen))
         }
