@@ -228,6 +228,7 @@ impl World {
             }
             self.settle_in(seat);
             self.hand_over(first, seat);
+            self.look(seat);
             self.input(seat, Input::Tick);
         }
         Ok(())
