@@ -10,8 +10,18 @@ fn owned(n: u8) -> (World, SpaceId) {
     let (now, store) = (world.now(), world.nodes[0].store());
     let owned = Owned { difficulty: 0, roots: vec![store.replica()] };
     let space = store.create_owned_space(now, "default", owned).unwrap();
-    for node in &mut world.nodes[1..] {
-        node.store().join_space(space, "default").unwrap();
+    let all: Vec<_> = world.nodes.iter_mut().map(|node| node.store().replica()).collect();
+    for (n, node) in world.nodes.iter_mut().enumerate() {
+        let store = node.store();
+        if n > 0 {
+            store.join_space(space, "default").unwrap();
+        }
+        let admit = |local: &mut crate::store::Local| {
+            for peer in all.iter().filter(|peer| **peer != all[n]) {
+                local.peer_mut(*peer).unwrap().admitted.push(space);
+            }
+        };
+        store.edit_local(admit).unwrap();
     }
     (world, space)
 }
@@ -79,6 +89,21 @@ fn who_may_read_nothing_is_told_of_nothing_whoever_calls() {
         assert_eq!(world.nodes[1].store().counts(&space).unwrap(), (0, 0));
         assert_eq!(report.sent_events, 0);
     }
+}
+
+#[test]
+fn who_comes_to_an_open_node_brings_nothing_without_a_right_to_read() {
+    let (mut world, space) = owned(3);
+    let_read(&mut world, space, 1);
+    assert!(sync(&mut world, 1, 0).in_sync);
+    let_read(&mut world, space, 2);
+    assert!(sync(&mut world, 2, 0).in_sync);
+    world.nodes[1].store().edit_local(|local| local.peers.clear()).unwrap();
+    let report = sync(&mut world, 2, 1);
+    assert!(
+        matches!(&report.problem, Some(Problem::Refused(code, _)) if *code == Code::NOT_GRANTED)
+    );
+    assert_eq!(world.nodes[1].store().counts(&space).unwrap().0, 2, "nothing came");
 }
 
 #[test]
