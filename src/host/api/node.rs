@@ -208,14 +208,12 @@ pub(super) async fn create_space(api: Api, body: Body) -> Answer {
 pub(super) async fn set(api: Api, ask: Ask, body: Body) -> Answer {
     let given = Given::of(body).await?;
     let mut members = given.members()?;
-    let quota = members.limit("quota")?;
+    let quota = needed(members.limit("quota")?, "quota")?;
     members.nothing_left("the request", "quota")?;
     let shape = api
         .run(move |backend| {
             let id = backend.space_to_name(&ask.space)?;
-            if let Some(quota) = quota {
-                backend.set_quota(&id, quota)?;
-            }
+            backend.set_quota(&id, quota)?;
             describe(backend, &name_of(backend, id)?, id)
         })
         .await?;
