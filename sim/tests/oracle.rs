@@ -141,7 +141,9 @@ fn closed_disk() -> Arc<MemoryDisk> {
     for _ in 0..30 {
         net.write(0, &mut rng);
     }
-    net.nodes[0].store().close().unwrap();
+    let (space, store) = (net.space, net.nodes[0].store());
+    store.set_quota(&space, Some(1 << 30)).unwrap();
+    store.close().unwrap();
     Arc::clone(&net.disks[0])
 }
 

@@ -170,7 +170,7 @@ impl Local {
             return Err("the checksum at the end is wrong");
         }
         let mut bytes = Bytes(body);
-        if bytes.take(8)? != b"KDLOCAL\n" || bytes.u8()? != 1 {
+        if bytes.take(8)? != b"KDLOCAL\n" || !(1..=2).contains(&bytes.u8()?) {
             return Err("the file is of another kind or version");
         }
         let (generation, store) = (bytes.u64()?, bytes.array()?);
@@ -180,7 +180,13 @@ impl Local {
         let (known, place) = (bytes.u8()?, bytes.u64()?);
         let place = (known > 0).then_some(place);
         let space = |bytes: &mut Bytes<'_>| bytes.array().map(SpaceId);
-        let spaces = list(&mut bytes, |bytes| Ok((space(bytes)?, text(bytes)?, bytes.u8()?)))?;
+        let spaces = list(&mut bytes, |bytes| {
+            let (space, name, flags) = (space(bytes)?, text(bytes)?, bytes.u8()?);
+            if flags & 32 > 0 {
+                bytes.u64()?;
+            }
+            Ok((space, name, flags))
+        })?;
         let peers = list(&mut bytes, |bytes| {
             let replica = ReplicaId(bytes.array()?);
             list(bytes, text)?;

@@ -292,7 +292,7 @@ impl Local {
         if r.take(MAGIC.len())? != MAGIC {
             return Err(CodecError::Unknown("local file"));
         }
-        if r.u8()? != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&r.u8()?) {
             return Err(CodecError::Unknown("local file version"));
         }
         let generation = r.u64()?;
@@ -313,6 +313,9 @@ impl Local {
             let id = SpaceId(r.hash()?);
             let name = text(&mut r, limits::SPACE_NAME_BYTES_MAX)?;
             let flags = r.u8()?;
+            if flags > SPACE_FLAGS {
+                return Err(CodecError::Unknown("flags of a space"));
+            }
             let (shared, retired, own) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
             let whose = Whose::of(flags >> 3 & 3)?;
             let quota = if flags & 32 == 0 { None } else { Some(r.u64()?) };
@@ -369,7 +372,11 @@ fn read_whole(disk: &impl Disk, file: FileId) -> Result<Vec<u8>, DiskError> {
 }
 
 const MAGIC: &[u8] = b"KDLOCAL\n";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Version 1 knew of no quota and not whose a space is; it is read, and written as the present one.
+const VERSION_MIN: u8 = 1;
+/// All flags of a space.
+const SPACE_FLAGS: u8 = 0b11_1111;
 
 #[cfg(test)]
 mod tests {
@@ -416,6 +423,29 @@ mod tests {
         for _ in 0..3 {
             local.save(&disk).unwrap();
             assert_eq!(Local::load(&disk).unwrap().as_ref(), Some(&local));
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_read_and_flags_of_a_later_one_are_not() {
+        let mut local = sample();
+        (local.spaces[0].whose, local.spaces[0].quota) = (Whose::Unknown, None);
+        let sealed = |mut bytes: Vec<u8>, at: usize, byte: u8| {
+            bytes[at] = byte;
+            let body = bytes.len() - 4;
+            let crc = crc32fast::hash(&bytes[..body]);
+            bytes[body..].copy_from_slice(&crc.to_le_bytes());
+            bytes
+        };
+        let bytes = local.encode();
+        let first = sealed(bytes.clone(), MAGIC.len(), 1);
+        assert_eq!(Local::decode(&first).unwrap(), local);
+        assert!(Local::decode(&sealed(bytes.clone(), MAGIC.len(), 3)).is_err());
+        let name = local.spaces[0].name.as_bytes();
+        let flags = bytes.windows(name.len()).position(|part| part == name).unwrap() + name.len();
+        assert!(Local::decode(&sealed(bytes.clone(), flags, 1)).is_ok());
+        for unknown in [3 << 3, 1 << 6, 1 << 7] {
+            assert!(Local::decode(&sealed(bytes.clone(), flags, unknown)).is_err(), "{unknown}");
         }
     }
 
