@@ -269,8 +269,8 @@ impl<D: Disk + Clone> Store<D> {
                             self.waiting.forget(space_ix, &log);
                             break;
                         }
-                        // It waits on, for room.
-                        Err(InsertError::Quota(_)) => return ready.map(drop),
+                        // It waits on, for room, and keeps no other log waiting.
+                        Err(InsertError::Quota(_)) => break,
                         Err(_) => {}
                     }
                     let vouched = self.table(space_ix)?.is_vouched_to(&log, next);

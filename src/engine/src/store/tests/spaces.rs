@@ -116,3 +116,25 @@ fn above_its_quota_a_space_takes_no_data_whoever_wrote_it() {
     assert_eq!(text(&mut b, "big"), Some(long));
     b.write(now(7), big).unwrap();
 }
+
+#[test]
+fn what_waits_for_room_in_one_space_keeps_no_other_waiting() {
+    let (mut a, mut b) =
+        (open(&Arc::new(MemoryDisk::new()), 1), open(&Arc::new(MemoryDisk::new()), 2));
+    let spaces = ["full", "roomy"].map(|name| {
+        let space = a.create_space(now(1), name).unwrap();
+        b.join_space(space, name).unwrap();
+        pass(&mut a, &mut b, space);
+        // It waits for its time first.
+        let ops = vec![put("k", "1")];
+        a.write(now(3_600_000), Write { space, ops, ..Write::default() }).unwrap();
+        pass(&mut a, &mut b, space);
+        space
+    });
+    b.set_quota(&spaces[0], Some(0)).unwrap();
+    let late = b.retry_waiting(now(3_600_000)).unwrap();
+    assert_eq!((late.commits, late.waiting), (1, 1));
+    assert_eq!(spaces.map(|space| b.counts(&space).unwrap().0), [1, 2]);
+    b.set_quota(&spaces[0], None).unwrap();
+    assert_eq!(b.retry_waiting(now(3_600_000)).unwrap().commits, 1);
+}
