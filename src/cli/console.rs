@@ -159,6 +159,11 @@ pub(crate) fn spelled(text: &str) -> String {
     out
 }
 
+/// `yes`, `no`.
+pub(crate) fn yes_or_no(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
 /// `1 event`, `2 events`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })

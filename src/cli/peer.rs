@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::args::{Peers, PeersAction, Sync, Ticket};
 use super::client::Call;
 use super::connect;
-use super::console::counted;
+use super::console::{counted, yes_or_no};
 use super::context::Context;
 use super::data::short;
 use super::failure::{Exit, Failure};
@@ -44,7 +44,7 @@ pub(crate) const PEER_COLUMNS: [&str; 6] =
 
 /// One line of a table of peers.
 pub(crate) fn peer_row(peer: &Peer) -> Vec<String> {
-    let yes = |known: bool| if known { "yes" } else { "no" }.to_owned();
+    let yes = |known: bool| yes_or_no(known).to_owned();
     vec![
         short(&peer.replica).to_owned(),
         peer.address.clone().unwrap_or_default(),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::admin::size;
 use super::args::Space;
 use super::client::{Answer, Call, encode};
-use super::console::counted;
+use super::console::{counted, yes_or_no};
 use super::context::{Context, checked};
 use super::data::short;
 use super::failure::{Exit, Failure};
@@ -58,10 +58,6 @@ pub(crate) async fn space(context: &mut Context<'_>, args: Space) -> Result<Exit
     }
     tell(context, &args, &answer)?;
     Ok(Exit::Ok)
-}
-
-fn yes_or_no(is: bool) -> &'static str {
-    if is { "yes" } else { "no" }
 }
 
 /// Makes the request of a command.

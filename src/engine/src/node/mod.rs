@@ -321,9 +321,9 @@ impl<D: Disk + Clone> Node<D> {
     /// Tells whether a peer may bring what is in a space. That it may read may be among what it
     /// brings, so whom the user let in is listened to; whoever may read no more is not.
     fn hears(&self, peer: &ReplicaId, space: &SpaceId) -> bool {
-        let let_in = self.invited.contains(peer) || self.store.local().admits(peer, space);
-        let let_in = let_in && self.store.has_space(space);
-        let_in && !self.store.is_shut_out(space, peer, self.now.wall) || self.serves(peer, space)
+        let named = self.invited.contains(peer) || self.store.local().admits(peer, space);
+        let may_come = || !self.store.is_shut_out(space, peer, self.now.wall);
+        self.serves(peer, space) || named && self.store.has_space(space) && may_come()
     }
 
     /// Tells whether a peer may know that a space is here, whatever it may read of it.

@@ -129,13 +129,13 @@ impl<D: Disk + Clone> Node<D> {
                 return self.talk_ended(id, space, Err(problem));
             }
         }
-        if !self.hears(&peer, &space) {
+        let serves = self.serves(&peer, &space);
+        if !serves && !self.hears(&peer, &space) {
             if matches!(message, Message::Open(_)) {
                 self.refuse_stranger(id, space);
             }
             return self.give_credit(id, message.commit_bytes());
         }
-        let serves = self.serves(&peer, &space);
         match message {
             // Who may not read is told of what there is only if it has something to tell.
             Message::Open(open) if !serves && !self.is_news(&space, &open) => {

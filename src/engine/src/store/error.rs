@@ -132,8 +132,8 @@ pub enum WriteError {
     /// There is nothing to write.
     #[error("a batch needs at least one op")]
     Empty,
-    /// The space was joined, and nothing of it has come yet.
-    #[error("nothing of the space has come yet, so it is not known who may write there")]
+    /// The genesis of the space is not here: it was joined and never synced, or that was lost.
+    #[error("the genesis of the space is not here, so it is not known who may write there")]
     NotYetHere,
     /// The space has no room for it here.
     #[error(transparent)]

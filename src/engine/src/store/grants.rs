@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::authority::{At, Demands, Granted, Reason, Rights, Standing};
+use super::authority::{At, Authority, Demands, Granted, Reason, Rights, Standing};
 use super::write::Saying;
 use super::{ReadError, Store, Whose, WriteError, Written};
 use crate::base::{GrantId, HlcClock, Now, ReplicaId, SpaceId, WallTime, work};
@@ -191,23 +191,25 @@ impl<D: Disk + Clone> Store<D> {
     /// Tells whether a replica may be sent what is in a space: where nobody owns it, any that is
     /// admitted may. So may any where the genesis is not here: what is not in its past is nobody's.
     pub fn may_read(&self, space: &SpaceId, replica: &ReplicaId, now: WallTime) -> bool {
-        let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
-        let ownership = table.ok().and_then(|table| table.ownership.as_ref());
-        ownership.is_none_or(|known| {
-            let rights = known.authority.rights(&Audience::Replica(*replica), now);
+        self.authority(space).is_none_or(|authority| {
+            let rights = authority.rights(&Audience::Replica(*replica), now);
             rights.iter().any(Rights::reads_all)
         })
     }
 
     /// Tells whether a replica was granted something in a space, and nothing of it holds any more.
     pub fn is_shut_out(&self, space: &SpaceId, replica: &ReplicaId, now: WallTime) -> bool {
-        let table = self.space_index(space).and_then(|space_ix| self.table(space_ix));
-        let ownership = table.ok().and_then(|table| table.ownership.as_ref());
-        ownership.is_some_and(|known| {
-            let audience = Audience::Replica(*replica);
-            known.authority.has_heard_of(&audience)
-                && known.authority.rights(&audience, now).is_empty()
+        let audience = Audience::Replica(*replica);
+        self.authority(space).is_some_and(|authority| {
+            authority.has_heard_of(&audience) && authority.rights(&audience, now).is_empty()
         })
+    }
+
+    /// Returns what is known of who may do what in a space; none where that is not asked, or not
+    /// known.
+    fn authority(&self, space: &SpaceId) -> Option<&Authority> {
+        let table = self.table(self.space_index(space).ok()?).ok()?;
+        table.ownership.as_ref().map(|ownership| &ownership.authority)
     }
 
     /// Returns the grants that this replica may act under; none in a space that nobody owns.
