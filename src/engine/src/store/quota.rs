@@ -3,8 +3,8 @@
 //! What a space takes is the sum of the sizes in its commits' headers: keys, values and what they
 //! supersede, of all of history, so that it is the same on every replica that has the same. How
 //! they lie on the disk is not counted. Above the quota no data is taken, be it written here or
-//! brought by a peer; what grants, revokes, tags and acknowledges still is, as far as what it
-//! builds upon is here.
+//! brought by a peer. What grants, revokes, tags and acknowledges is written here all the same; of
+//! what a peer brings it is taken as far as it comes before data for which there is no room.
 
 use super::{LocalSpace, ReadError, Store, WriteError};
 use crate::base::SpaceId;
