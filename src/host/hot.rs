@@ -184,15 +184,15 @@ impl Shard {
 }
 
 impl Mirror for Hot {
-    fn changed(&self, space: &SpaceId, key: &Key) {
+    fn changed(&self, space: &SpaceId, key: &str) {
         if self.bytes.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let of_key = self.hash(key.as_str());
+        let of_key = self.hash(key);
         let Some(shard) = self.shard(of_key) else { return };
         let mut shard = write(shard);
         let hash = within(space, of_key);
-        if let Ok(found) = shard.entries.find_entry(hash, |entry| entry.is(space, key.as_str())) {
+        if let Ok(found) = shard.entries.find_entry(hash, |entry| entry.is(space, key)) {
             self.bytes.fetch_sub(found.remove().0.bytes, Ordering::Relaxed);
         }
     }

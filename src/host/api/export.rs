@@ -193,7 +193,7 @@ fn with_history(
             replay.begin(backend, arrived)?;
         }
         for event in arrived.commit.events.iter().filter(|_| counts) {
-            let Some((key, delta)) = event.delta() else { continue };
+            let (Some(key), Some(delta)) = (event.key(), event.delta()) else { continue };
             if key.as_str().starts_with(&prefix) {
                 batch.extend(replay.op(backend, &key, &delta)?);
             }

@@ -327,9 +327,9 @@ impl Did {
     pub(super) fn parts(
         event: &Event,
     ) -> (&'static str, Option<&'static str>, Option<Arc<str>>, Option<Shown>) {
-        let payload = event.delta().map(|(_, delta)| delta.payload);
+        let payload = event.payload();
         let Self { op, ty, field, by, element, value, .. } =
-            Self::new(event.skeleton.action, payload.as_ref());
+            Self::new(event.skeleton.action, payload);
         let element = element.map(|Verbatim(json)| Shown(Value::Json(json)));
         (op, ty, field, value.or(element).or(by.map(|by| Shown(Value::Counter(by)))))
     }

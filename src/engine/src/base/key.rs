@@ -62,15 +62,25 @@ impl Key {
         Self::new(std::str::from_utf8(bytes).map_err(|_| KeyError::NotUtf8)?)
     }
 
+    /// Returns `bytes` as text if they are a key. Cheaper than making the key.
+    pub fn text(bytes: &[u8]) -> Option<&str> {
+        let length = (1..=limits::KEY_BYTES_MAX).contains(&bytes.len());
+        std::str::from_utf8(bytes).ok().filter(|_| length && !bytes.contains(&0))
+    }
+
     /// Tells whether `bytes` are a key.
     pub fn is_valid(bytes: &[u8]) -> bool {
-        let length = (1..=limits::KEY_BYTES_MAX).contains(&bytes.len());
-        length && !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
+        Self::text(bytes).is_some()
     }
 
     /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the bytes of the key, without copying them.
+    pub fn into_bytes(self) -> Arc<[u8]> {
+        self.0.into()
     }
 
     /// Returns the bytes of the key.

@@ -133,7 +133,7 @@ impl Draft {
             skeleton: Skeleton { action: delta.action, supersedes: delta.supersedes },
             content: Content::Present {
                 salt: rng.bytes(),
-                key: key.as_bytes().into(),
+                key: key.into_bytes(),
                 payload: delta.payload,
             },
         };
@@ -225,8 +225,9 @@ mod tests {
             seal(Draft { meta: Some(meta.clone()), ..draft(vec![put(2, Supersedes::NOTHING)]) });
         let commit = commit.unwrap();
         assert_eq!((commit.seq(), commit.kind(), commit.meta()), (1, Kind::Data, Some(meta)));
-        let (key, delta) = commit.events()[0].delta().unwrap();
-        assert_eq!((key.as_str(), &*delta.payload), ("k", &b"11"[..]));
+        let event = &commit.events()[0];
+        let delta = event.delta().unwrap();
+        assert_eq!((event.key_text().unwrap(), &*delta.payload), ("k", &b"11"[..]));
         assert_eq!(commit.header().count, 1);
         // Skeleton 4, salt 16, key 2, payload 2; skeleton 2, salt 16, key 1, meta 4.
         assert_eq!(commit.header().size, 24 + 23);

@@ -206,13 +206,18 @@ impl Event {
 
     /// Returns the key; none if the event is erased or its key breaks a rule.
     pub fn key(&self) -> Option<Key> {
+        Key::new(self.key_text()?).ok()
+    }
+
+    /// Returns the key as text; none where [`key`](Self::key) gives none. Cheaper than that.
+    pub fn key_text(&self) -> Option<&str> {
         match &self.content {
-            Content::Present { key, .. } => Key::from_bytes(key).ok(),
+            Content::Present { key, .. } => Key::text(key),
             Content::Erased(_) => None,
         }
     }
 
-    /// Tells whether the event's key is a key and has those bytes. Cheaper than making the key.
+    /// Tells whether the event's key is a key and has those bytes.
     pub fn is_of(&self, key: &[u8]) -> bool {
         match &self.content {
             Content::Present { key: own, .. } => own.as_ref() == key && Key::is_valid(key),
@@ -231,16 +236,12 @@ impl Event {
         }
     }
 
-    /// Returns key and delta; none if the event is erased, or counts as erased because its key
-    /// breaks a rule or its payload is over [`limits::VALUE_BYTES_MAX`].
-    pub fn delta(&self) -> Option<(Key, Delta)> {
-        let key = self.key()?;
-        let Content::Present { payload, .. } = &self.content else { return None };
-        if payload.len() > limits::VALUE_BYTES_MAX {
-            return None;
-        }
+    /// Returns the delta to the key; none if the event is erased, or counts as erased because its
+    /// key breaks a rule or its payload is over [`limits::VALUE_BYTES_MAX`].
+    pub fn delta(&self) -> Option<Delta> {
+        let payload = self.payload()?.clone();
         let Skeleton { action, supersedes } = self.skeleton.clone();
-        Some((key, Delta { action, supersedes, payload: payload.clone() }))
+        Some(Delta { action, supersedes, payload })
     }
 }
 

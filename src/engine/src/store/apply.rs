@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::branches::inner_supersedes;
 use super::tables::Chain;
-use super::tail::{Namespace, rows, table_key};
+use super::tail::{Namespace, Row, rows, table_key};
 use super::{AppendError, Damaged, ReadError, Store};
 use crate::base::{CommitId, Dot, LogId, Writer};
 use crate::causal::Tip;
@@ -158,18 +158,18 @@ impl<D: Disk + Clone> Store<D> {
         }
         // Rows that are to be folded anew: what the sidecars say of them misses an event of this
         // very commit.
-        let mut stale: Vec<Vec<u8>> = Vec::new();
+        let mut stale: Vec<Row> = Vec::new();
         let turns = self.cache.turns();
         for (index, event) in (0_u16..).zip(commit.events()) {
             if mutant!("batch-shown-in-part") && index > 0 {
                 break;
             }
-            let Some(key) = event.key() else { continue };
+            let Some(key) = event.key_text() else { continue };
             let row = table_key(space_ix, Namespace::Key, key.as_bytes());
             if stale.contains(&row) {
                 continue;
             }
-            let cached = self.cache.take(&commit.space(), &key, &row);
+            let cached = self.cache.take(&commit.space(), key, &row);
             // Of a commit that is larger than the cache an earlier event may have been taken in and
             // dropped again: then what was before the commit is no state to go on from.
             let held = self.cache.holds_since(turns);
@@ -182,7 +182,7 @@ impl<D: Disk + Clone> Store<D> {
             let dot = Dot { log: name, ..commit.dot(index) };
             let changed = Arc::make_mut(&mut state);
             let applied = match event.delta() {
-                Some((_, delta)) => {
+                Some(delta) => {
                     let stamp = Stamp { hlc: commit.hlc(), dot, commit: commit.id() };
                     let supersedes = inner.unwrap_or(delta.supersedes);
                     changed.apply(&stamp, &Delta { supersedes, ..delta })

@@ -272,7 +272,7 @@ impl<D: Disk + Clone> Store<D> {
 /// Applies one event of a key to its state.
 pub(crate) fn apply(state: &mut State, found: &Found) -> Applied {
     match found.event.delta() {
-        Some((_, delta)) => state.apply(&found.stamp, &delta),
+        Some(delta) => state.apply(&found.stamp, &delta),
         None => state.supersede(&found.stamp.dot, &found.event.skeleton.supersedes),
     }
 }

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::Store;
-use crate::base::{Key, SpaceId};
+use crate::base::SpaceId;
 use crate::log::Disk;
 
 /// A copy of what keys show, kept outside of the store by whoever drives it.
@@ -18,7 +18,7 @@ use crate::log::Disk;
 /// after it looked at several keys saw the whole of every commit, or nothing of it.
 pub trait Mirror: Debug + Send + Sync {
     /// What that key shows may be another from now on.
-    fn changed(&self, space: &SpaceId, key: &Key);
+    fn changed(&self, space: &SpaceId, key: &str);
 
     /// A commit is applied whole, and all keys that it touched were told of: the next apply
     /// ordinal begins.
@@ -44,7 +44,7 @@ mod tests {
 
     use super::super::tests::{TestStore, key, now, open, put, text, write};
     use super::*;
-    use crate::base::Rng;
+    use crate::base::{Key, Rng};
     use crate::crdt::Op;
     use crate::log::MemoryDisk;
     use crate::store::KeyOp;
@@ -57,7 +57,7 @@ mod tests {
     }
 
     impl Mirror for Copies {
-        fn changed(&self, _: &SpaceId, key: &Key) {
+        fn changed(&self, _: &SpaceId, key: &str) {
             self.shown.lock().unwrap().remove(key);
         }
 

@@ -17,7 +17,7 @@ use super::tail::Tail;
 use super::vouchers::read_voucher;
 use super::waiting::Waiting;
 use super::{Damaged, OpenError, Options, ReadError, Store};
-use crate::base::{CommitId, Hash, LogId, Now, Rng};
+use crate::base::{CommitId, Hash, LogId, Now, Rng, sha256};
 use crate::causal::Tip;
 use crate::crdt::counts_again;
 use crate::event::{Commit, Dictionary, ForkProof, KeyPair, compact};
@@ -56,6 +56,8 @@ impl<D: Disk + Clone> Store<D> {
         options: Options,
     ) -> Result<(Self, Opened), OpenError> {
         let mut rng = Rng::new(seed);
+        // Of a stream of its own: what is drawn does not depend on how states are found.
+        let hashing = Rng::new(sha256("kdelta/cache", &[&seed])).u64();
         let local = match Local::load(&disk)? {
             Some(local) => local,
             None if disk.files(FileKind::Segment)?.is_empty() => {
@@ -77,7 +79,7 @@ impl<D: Disk + Clone> Store<D> {
             tables: Tables::new(),
             tail: Tail::default(),
             sealed: Vec::new(),
-            cache: Cache::new(options.memory_bytes / 2),
+            cache: Cache::new(options.memory_bytes / 2, hashing),
             recent: RefCell::new(Recent::new(options.memory_bytes / 16)),
             waiting: Waiting::new(options.memory_bytes / 4),
             refusals: Refusals::default(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::overlay::Overlay;
 use super::sidecar::{Builder, Entry, IdPrefix, KeyHash, Lineage, Merge, Sidecar, SidecarError};
 use super::tables;
-use super::tail::{Namespace, Tail, TailCommit, split_row, table_key, table_prefix};
+use super::tail::{Namespace, Row, Tail, TailCommit, split_row, table_key, table_prefix};
 use super::{AppendError, Damaged, ReadError, Store};
 use crate::base::{Hash, sha256};
 use crate::causal::Tip;
@@ -145,7 +145,7 @@ impl<D: Disk + Clone> Store<D> {
     fn sidecar_bytes(&mut self, number: u64, seal: Hash) -> Result<Vec<u8>, ReadError> {
         let mut builder = Builder::new(self.local.store, number, seal);
         let all = (Bound::Unbounded, Bound::Unbounded);
-        let rows: Vec<Vec<u8>> = self.tail.rows_in(all).cloned().collect();
+        let rows: Vec<Row> = self.tail.rows_in(all).cloned().collect();
         for row in rows {
             let state = match split_row(&row) {
                 Some((space_ix, Namespace::Key)) => self.row_state_bytes(space_ix, &row)?,
@@ -222,7 +222,7 @@ impl<D: Disk + Clone> Store<D> {
             _ => Bound::Included(within.as_slice()),
         };
         let walks = self.sealed.iter().rev().map(|sealed| sealed.sidecar.range(from)).collect();
-        let tail = self.tail.rows_in((from, Bound::Unbounded)).map(|row| (row.clone(), ()));
+        let tail = self.tail.rows_in((from, Bound::Unbounded)).map(|row| (row.to_vec(), ()));
         let mut rows = Vec::new();
         for merged in Merge::new(tail, walks) {
             let merged = merged?;

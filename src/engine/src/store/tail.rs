@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use crate::base::{CommitId, Key, LogId, SpaceId};
+use smallvec::{SmallVec, smallvec};
+
+use crate::base::{CommitId, LogId, SpaceId};
 use crate::event::{Commit, Dictionary};
 
 /// What a table key names. The value is its byte on disk.
@@ -21,16 +23,23 @@ pub(crate) enum Namespace {
     Request = 2,
 }
 
-/// The name of a row in sidecars and in the tail: space index, namespace, bytes.
-pub(crate) fn table_key(space_ix: usize, namespace: Namespace, bytes: &[u8]) -> Vec<u8> {
+/// The name of a row in sidecars and in the tail: space index, namespace, bytes. Those of short keys
+/// lie in place, so that comparing two of them looks nowhere else.
+pub(crate) type Row = SmallVec<[u8; 24]>;
+
+/// The rows of one commit.
+pub(crate) type Rows = SmallVec<[Row; 1]>;
+
+/// Returns the name of a row.
+pub(crate) fn table_key(space_ix: usize, namespace: Namespace, bytes: &[u8]) -> Row {
     let mut key = table_prefix(space_ix, namespace);
     key.extend_from_slice(bytes);
     key
 }
 
 /// The bytes that all rows of a namespace in a space begin with.
-pub(crate) fn table_prefix(space_ix: usize, namespace: Namespace) -> Vec<u8> {
-    let mut key = Vec::with_capacity(32);
+pub(crate) fn table_prefix(space_ix: usize, namespace: Namespace) -> Row {
+    let mut key = Row::new();
     // Big-endian, so that rows sort by space first.
     key.extend_from_slice(&u32::try_from(space_ix).unwrap_or(u32::MAX).to_be_bytes());
     key.push(namespace as u8);
@@ -47,13 +56,9 @@ pub(crate) fn split_row(row: &[u8]) -> Option<(usize, Namespace)> {
 }
 
 /// The rows that a commit touches, each once.
-pub(crate) fn rows(space_ix: usize, commit: &Commit) -> Vec<Vec<u8>> {
-    let mut rows: Vec<Vec<u8>> = commit
-        .events()
-        .iter()
-        .filter_map(|event| event.key())
-        .map(|key: Key| table_key(space_ix, Namespace::Key, key.as_bytes()))
-        .collect();
+pub(crate) fn rows(space_ix: usize, commit: &Commit) -> Rows {
+    let row = |key: &str| table_key(space_ix, Namespace::Key, key.as_bytes());
+    let mut rows: Rows = commit.events().iter().filter_map(|e| e.key_text()).map(row).collect();
     if let Some(meta) = commit.meta() {
         if let Some(tag) = &meta.tag {
             rows.push(table_key(space_ix, Namespace::Tag, tag.name().as_bytes()));
@@ -81,7 +86,7 @@ pub(crate) struct Tail {
     pub(crate) interned: u32,
     /// The segment is being replayed, and nobody asks for rows before it is settled.
     pub(crate) is_replayed: bool,
-    rows: BTreeMap<Vec<u8>, Vec<u32>>,
+    rows: BTreeMap<Row, Offsets>,
     /// Rows that are not among those yet: see [`Tail::settle`].
     unsettled: Vec<Unsettled>,
     offsets: BTreeMap<(u32, u64), u32>,
@@ -95,12 +100,15 @@ pub(crate) struct Tail {
 /// Through how many segments records are followed that were moved again and again.
 pub(crate) const MOVES_MAX: usize = 4;
 
+/// Where the records of a row begin, ascending.
+type Offsets = SmallVec<[u32; 4]>;
+
 /// A row and where a record touched it, on the way into the index; ordered by row, then offset.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Unsettled {
     /// The row's first bytes: most comparisons end here, without a look at the rest.
     head: [u8; 32],
-    row: Vec<u8>,
+    row: Row,
     offset: u32,
 }
 
@@ -127,7 +135,7 @@ impl Tail {
 
     /// Takes note of a commit's record at `offset`; `name` is the inner name of where it went. Its
     /// log is in the dictionary.
-    pub(crate) fn insert(&mut self, offset: u32, commit: &Commit, name: LogId, rows: Vec<Vec<u8>>) {
+    pub(crate) fn insert(&mut self, offset: u32, commit: &Commit, name: LogId, rows: Rows) {
         for row in rows {
             let offsets = self.rows.entry(row).or_default();
             if offsets.last() != Some(&offset) {
@@ -144,7 +152,7 @@ impl Tail {
         offset: u32,
         commit: &Commit,
         name: LogId,
-        rows: Vec<Vec<u8>>,
+        rows: Rows,
     ) {
         for row in rows {
             let mut head = [0; 32];
@@ -162,11 +170,11 @@ impl Tail {
         }
         assert!(self.rows.is_empty(), "rows are left for later from the first record on");
         unsettled.sort_unstable();
-        let mut rows: Vec<(Vec<u8>, Vec<u32>)> = Vec::new();
+        let mut rows: Vec<(Row, Offsets)> = Vec::new();
         for Unsettled { row, offset, .. } in unsettled {
             match rows.last_mut().filter(|(last, _)| *last == row) {
                 Some((_, offsets)) => offsets.push(offset),
-                None => rows.push((row, vec![offset])),
+                None => rows.push((row, smallvec![offset])),
             }
         }
         self.rows = rows.into_iter().collect();
@@ -195,7 +203,7 @@ impl Tail {
 
     /// Returns the offsets of the records that touched a row, ascending.
     pub(crate) fn offsets(&self, row: &[u8]) -> &[u32] {
-        self.rows.get(row).map_or(&[], Vec::as_slice)
+        self.rows.get(row).map_or(&[], SmallVec::as_slice)
     }
 
     /// Returns where a commit lies, and its id.
@@ -216,7 +224,7 @@ impl Tail {
     pub(crate) fn rows_in(
         &self,
         range: (Bound<&[u8]>, Bound<&[u8]>),
-    ) -> impl Iterator<Item = &Vec<u8>> {
+    ) -> impl Iterator<Item = &Row> {
         self.rows.range::<[u8], _>(range).map(|(row, _)| row)
     }
 

@@ -198,7 +198,7 @@ impl<D: Disk + Clone> Store<D> {
                 .deltas(&op.op, op.retype)
                 .map_err(|error| WriteError::Op { key: op.key.clone(), error })?;
             if single {
-                events.extend(deltas.into_iter().map(|delta| (op.key.clone(), delta)));
+                events = deltas.into_iter().map(|delta| (op.key.clone(), delta)).collect();
                 continue;
             }
             let mut state = Arc::unwrap_or_clone(state);

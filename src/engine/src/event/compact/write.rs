@@ -1,7 +1,5 @@
 //! Commit to compact bytes.
 
-use std::collections::BTreeSet;
-
 use super::{action_bits, head, lead, more, zigzag};
 use crate::base::{Dot, LogId, SpaceId, Writer};
 use crate::causal::Tip;
@@ -23,15 +21,17 @@ pub enum EncodeError {
 /// Returns every log that the commit names, its own included, ascending.
 ///
 /// All are logs of the commit's own space.
-pub fn logs(commit: &Commit) -> BTreeSet<LogId> {
-    let mut logs: BTreeSet<_> = commit.deps().iter().map(|dep| dep.log).collect();
-    logs.insert(commit.log());
+pub fn logs(commit: &Commit) -> Vec<LogId> {
+    let mut logs = vec![commit.log()];
+    logs.extend(commit.deps().iter().map(|dep| dep.log));
     for event in commit.events() {
         match &event.skeleton.supersedes {
             Supersedes::Dots(dots) => logs.extend(dots.iter().map(|dot| dot.log)),
             Supersedes::Cut(cut) => logs.extend(cut.iter().map(|(log, _)| *log)),
         }
     }
+    logs.sort_unstable();
+    logs.dedup();
     logs
 }
 

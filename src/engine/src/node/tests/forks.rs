@@ -73,10 +73,8 @@ impl Model {
         for commit in order {
             let past = self.past(&commit.id());
             for (index, event) in (0_u16..).zip(commit.events()) {
-                let Some((of, delta)) = event.delta().filter(|(of, _)| of.as_str() == key) else {
-                    continue;
-                };
-                assert_eq!(of.as_str(), key);
+                let delta = event.delta().filter(|_| event.is_of(key.as_bytes()));
+                let Some(delta) = delta else { continue };
                 live.retain(|id, _| {
                     let target = &self.commits[&id.commit];
                     let earlier = id.commit != commit.id() || id.index < index;
