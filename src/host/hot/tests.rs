@@ -62,7 +62,7 @@ fn spaces_do_not_see_each_others_keys() {
     let hot = Hot::new(1 << 20);
     hot.fill(&SPACE, &key(0), &view(1, 1));
     assert!(hot.get(&SpaceId([8; 32]), "key-0").is_none());
-    hot.changed(&SpaceId([8; 32]), &key(0));
+    hot.changed(&SpaceId([8; 32]), key(0).as_str());
     assert!(hot.get(&SPACE, "key-0").is_some());
 }
 
@@ -73,7 +73,7 @@ fn what_changed_is_gone_and_costs_nothing() {
     for number in 0..100 {
         hot.fill(&SPACE, &key(number), &view(number as u64, 10));
     }
-    hot.changed(&SPACE, &key(3));
+    hot.changed(&SPACE, key(3).as_str());
     assert!(hot.get(&SPACE, "key-3").is_none());
     assert!(hot.get_all(&SPACE, &[key(2), key(3)]).is_none());
     assert_eq!(hot.get_all(&SPACE, &[key(2), key(4)]).map(|all| all.len()), Some(2));
