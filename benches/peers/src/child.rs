@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::engines::{Kind, Mode};
-use crate::work::put;
+use crate::work::{growth, put};
 use crate::{Outcome, Res, data};
 
 /// The first argument of such a process.
@@ -53,12 +53,32 @@ pub(crate) struct Loaded {
     pub(crate) anonymous_mib: f64,
 }
 
+/// Asks a process of its own what [`growth`] asks of a store with so many events.
+pub(crate) fn look(dir: &Path, events: u64, round: u64) -> Res<Vec<f64>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([FLAG, "look", Kind::Kdelta.name()])
+        .arg(dir)
+        .args([&events.to_string(), &round.to_string(), "close"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err("the process that looks at a store failed".into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
+}
+
 /// The process's own side.
 pub(crate) fn run(args: &[String]) -> Outcome {
     let [task, kind, dir, from, count, end] = args else {
         return Err("a process of this program is started by it alone".into());
     };
     let (from, count): (u64, u64) = (from.parse()?, count.parse()?);
+    if task == "look" {
+        let seen = growth::look(Path::new(dir), from, count)?;
+        println!("{}", seen.map(|value| value.to_string()).join(" "));
+        return Ok(());
+    }
     let engine = Kind::named(kind)?.open(Path::new(dir), Mode::Buffered)?;
     let begun = std::time::Instant::now();
     match task.as_str() {
@@ -79,7 +99,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     engine.close()
 }
 
-fn memory_mib(name: &str) -> f64 {
+pub(crate) fn memory_mib(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kib: f64 = line.trim().split(' ').next().unwrap_or_default().parse().unwrap_or(0.0);

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [PART…] [--quick] [--dir DIR]
 //! [--etcd FILE] [--ten-million] [--write]` with `all` or some of `put get open history import sync
-//! space limits simulator`. Prints a line a figure; `--write` renders the tables and plots of
+//! growth space limits simulator`. Prints a line a figure; `--write` renders the tables and plots of
 //! `docs/PERFORMANCE.md` from it. Promises: everyone does the same with the same data and the same
 //! durability, round after round in alternating order; each figure has a fresh directory, which
 //! goes away. Does not do: tuning, beyond one size of cache for all; power cuts.
@@ -63,6 +63,7 @@ fn run(settings: &Settings) -> Outcome {
             Part::History => work::history::run(settings, &mut figures)?,
             Part::Import => work::import::run(settings, &mut figures)?,
             Part::Sync => work::sync::run(settings, &mut figures)?,
+            Part::Growth => work::growth::run(settings, &mut figures)?,
             Part::Space => work::space::run(settings, &mut figures)?,
             Part::Limits => work::limits::run(settings, &mut figures)?,
             Part::Simulator => work::simulator::run(settings, &mut figures)?,

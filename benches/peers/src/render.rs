@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::engines::Kind;
 use crate::figures::{Figure, Part, Run, docs};
-use crate::work::{get, history, import, open, put, space, sync};
+use crate::work::{get, growth, history, import, open, put, space, sync};
 use crate::{Outcome, Res, bars, machine, svg};
 
 /// Renders the tables and the plots.
@@ -38,6 +38,9 @@ fn plots() -> Vec<(&'static str, &'static str, String, String)> {
         plot("open.svg", "open", open::KILLED, "Milliseconds to open after a kill"),
         plot("history.svg", "history", history::SPREAD, "Milliseconds for 1,000 versions of a key"),
         plot("space.svg", "space", space::DISK, "Bytes on disk a key"),
+        plot("growth-open.svg", "growth", "open", "Milliseconds to open, as the store grows"),
+        plot("growth-put.svg", "growth", "buffered put", "Microseconds of a put, as it grows"),
+        plot("growth-get.svg", "growth", "get, caches empty", "Microseconds of a get, as it grows"),
     ]
 }
 
@@ -74,12 +77,26 @@ fn table(name: &str, run: &Run) -> Res<String> {
         Some(whats) => whats.iter().map(String::as_str).collect(),
         None => part.whats(),
     };
-    let rows = if part_name == "limits" || whats.len() > 6 {
+    let of_logs = |figure: &Figure| growth::is_of_logs(&figure.who);
+    let kept = match name {
+        "growth-events" => only(part, |figure| !of_logs(figure)),
+        "growth-logs" => only(part, of_logs),
+        _ => part.clone(),
+    };
+    let part = &kept;
+    let rows = if part_name == "limits" || whats.len() > 7 {
         down(part, &whats)
     } else {
         across(part, &whats)
     };
     Ok(format!("{}\n{}", caption(part), markdown(&rows)))
+}
+
+/// A part with some of its figures.
+fn only(part: &Part, wanted: impl Fn(&Figure) -> bool) -> Part {
+    let mut part = part.clone();
+    part.figures.retain(wanted);
+    part
 }
 
 /// Which part a table is of, and which of its figures; without them, all.
@@ -118,6 +135,10 @@ fn contents(name: &str) -> Res<(&'static str, Option<Vec<String>>)> {
         "sync-short" => {
             let short = [sync::TRIPS, sync::OVERHEAD, sync::CATCH_UP, sync::PUT, sync::SEEN];
             ("sync", these(&short))
+        }
+        "growth-events" | "growth-logs" => {
+            let asked = growth::ASKED.map(|(what, _)| what);
+            ("growth", these(&[&asked[..], &[growth::CATCH_UP]].concat()))
         }
         "simulator" => ("simulator", None),
         "limits" => ("limits", None),

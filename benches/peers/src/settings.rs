@@ -15,11 +15,12 @@ pub(crate) enum Part {
     Import,
     Space,
     Sync,
+    Growth,
     Simulator,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Limits,
         Self::Put,
         Self::Get,
@@ -28,6 +29,7 @@ impl Part {
         Self::Import,
         Self::Space,
         Self::Sync,
+        Self::Growth,
         Self::Simulator,
     ];
 
@@ -41,6 +43,7 @@ impl Part {
             Self::Import => "import",
             Self::Space => "space",
             Self::Sync => "sync",
+            Self::Growth => "growth",
             Self::Simulator => "simulator",
         }
     }

@@ -1,6 +1,7 @@
 //! The work, part by part.
 
 pub(crate) mod get;
+pub(crate) mod growth;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod limits;

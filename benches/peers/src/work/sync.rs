@@ -38,7 +38,7 @@ fn open(dir: &Path, mode: Mode) -> Res<Kdelta> {
 }
 
 /// Writes the events of some numbers, so many a commit.
-fn write(kdelta: &Kdelta, from: u64, count: u64, batch: u64) -> Outcome {
+pub(super) fn write(kdelta: &Kdelta, from: u64, count: u64, batch: u64) -> Outcome {
     for first in (from..from + count).step_by(usize::try_from(batch)?) {
         let rows: Vec<_> = (first..first + batch.min(from + count - first))
             .map(|number| (data::key(number), data::value(number)))
@@ -50,17 +50,17 @@ fn write(kdelta: &Kdelta, from: u64, count: u64, batch: u64) -> Outcome {
     kdelta.flush()
 }
 
-fn serve(kdelta: &Kdelta) -> Outcome {
+pub(super) fn serve(kdelta: &Kdelta) -> Outcome {
     kdelta.replica.serve("127.0.0.1:0".parse()?, Vec::new(), false)?;
     Ok(())
 }
 
-fn ticket(kdelta: &Kdelta) -> Res<String> {
+pub(super) fn ticket(kdelta: &Kdelta) -> Res<String> {
     Ok(kdelta.replica.ticket(kdelta.space, Duration::from_secs(600), 1)?)
 }
 
 /// Syncs with one peer, which must end in sync.
-fn sync(replica: &Replica, target: SyncTarget) -> Res<SyncReport> {
+pub(super) fn sync(replica: &Replica, target: SyncTarget) -> Res<SyncReport> {
     let report = replica.sync(target, None)?.pop().ok_or("nobody was asked")?;
     if report.in_sync { Ok(report) } else { Err(format!("not in sync: {report:?}").into()) }
 }
