@@ -397,6 +397,11 @@ fn a_backup_of_what_had_rotted_lacks_what_a_repair_asked_for() {
 }
 
 #[test]
+fn what_nobody_has_after_a_repair_is_lost_where_nothing_is_spared() {
+    assert_holds(include_str!("scenarios/lost_where_nothing_is_spared.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -55,8 +55,8 @@ impl Facts {
 }
 
 impl World {
-    /// A seat was repaired, and not all were there to help: what it was told is durable and does
-    /// not hold is looked for in the end, as is what others were told.
+    /// A seat was repaired, and not all were there to help, or nothing was spared: what it was told
+    /// is durable and does not hold is looked for in the end, as is what others were told.
     pub(crate) fn miss(&mut self, at: usize) {
         let space = self.space;
         let told = self.facts.told.get(&at).cloned().unwrap_or_default();

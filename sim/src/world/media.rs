@@ -471,7 +471,8 @@ impl World {
         }
         let done = node.store().finish_repair().map_err(|error| error.to_string())?;
         if done.missing.is_empty() {
-            if short {
+            // Where nothing is spared, nobody may have had it.
+            if short || self.options.annihilation {
                 self.miss(at);
             }
             Ok(format!("is repaired: {}", done.repaired.join(", ")))
