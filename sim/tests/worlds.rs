@@ -402,6 +402,11 @@ fn what_nobody_has_after_a_repair_is_lost_where_nothing_is_spared() {
 }
 
 #[test]
+fn what_waits_for_its_time_is_pushed_though_its_author_lost_it() {
+    assert_holds(include_str!("scenarios/lost_where_it_was_written_ahead_of_time.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

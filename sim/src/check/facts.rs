@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kdelta_engine::base::{CommitId, Hash, LogId, ReplicaId, SpaceId};
+use kdelta_engine::base::{CommitId, Hash, Hlc, LogId, ReplicaId, SpaceId};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::store::Store;
 
@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     /// What each state showed.
     values: BTreeMap<Hash, (Hash, usize)>,
     looks: u64,
+    /// The latest stamp of what ever counted at anybody, be it lost since.
+    pub(crate) latest: Hlc,
     /// Whether bytes of a disk went bad that is not there any more: its backup may have them.
     pub(crate) rotted: bool,
 }

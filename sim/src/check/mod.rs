@@ -134,7 +134,8 @@ impl World {
         loop {
             // What was stamped far in the future is taken when its time has come. A replica that
             // is damaged tells only once it is whole.
-            ahead_ms = self.latest_ms().saturating_sub(healed_ms).max(ahead_ms);
+            let latest_ms = self.latest_ms().max(self.awaited_ms().unwrap_or(0));
+            ahead_ms = latest_ms.saturating_sub(healed_ms).max(ahead_ms);
             if past_ms + HEAL_STEP_MS > HEAL_MS_MAX + ahead_ms {
                 break;
             }

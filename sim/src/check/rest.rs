@@ -24,6 +24,9 @@ impl World {
         if !self.is_quiet() || !self.all_are_in() || self.somebody_asks_for_vouchers() {
             return false;
         }
+        if self.awaited_ms().is_some_and(|awaited_ms| self.wall_ms() < awaited_ms) {
+            return false;
+        }
         let space = self.space;
         let mut marks = Vec::new();
         for at in self.members() {

@@ -16,6 +16,7 @@ impl World {
     /// there, and could not be read for a while, is not new, though the clock went back meanwhile.
     pub(super) fn check_time(&mut self, at: usize, latest: Hlc, wrote: bool) {
         let wall = self.now(at).wall;
+        self.facts.latest = latest.max(self.facts.latest);
         let Some(seat) = self.seats.get_mut(at) else { return };
         let before = std::mem::replace(&mut seat.shown, latest);
         if wrote {
@@ -55,9 +56,20 @@ impl World {
         Err(Broken::new("what waits for its time counts then", seen))
     }
 
+    /// Returns the time from which on nothing waits for its time any more that honest replicas
+    /// wrote, in milliseconds since 1970; none if nothing waits at all. Where it was written it may
+    /// be lost: who has it then tells nobody before.
+    pub(super) fn awaited_ms(&mut self) -> Option<u64> {
+        let due_ms = self.facts.latest.wall().0.saturating_sub(DRIFT_MS_MAX);
+        let members = self.members();
+        let mut waiting = members.into_iter().filter_map(|at| Some(self.store(at)?.waiting_len()));
+        waiting.any(|commits| commits > 0).then_some(due_ms + SOON_MS)
+    }
+
     /// Checks the stamp of what was just written at a seat. A stamp of something that the disk
     /// refused is free again.
     pub(crate) fn check_stamp(&mut self, at: usize, stamp: Hlc) {
+        self.facts.latest = stamp.max(self.facts.latest);
         let Some(seat) = self.seats.get_mut(at) else { return };
         let shown = if seat.disk_faults { Hlc::default() } else { seat.shown };
         let told = seat.told;
