@@ -407,6 +407,11 @@ fn what_waits_for_its_time_is_pushed_though_its_author_lost_it() {
 }
 
 #[test]
+fn a_segment_that_is_gone_and_comes_back_with_a_backup_is_listed_as_it_is() {
+    assert_holds(include_str!("scenarios/gone_and_back_with_a_backup.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -64,7 +64,7 @@ impl Candidate {
             Ok(_) => Some(DamageKind::Header),
             Err(_) => Some(DamageKind::Unreadable),
         };
-        let known = Known::closed(&Entry { id, ..*entry }, store);
+        let known = Known { id, seed: id.seed(store), ..Known::closed(entry, store) };
         Self { known, previous: Predecessor::default(), header, listed: true }
     }
 }
@@ -130,7 +130,9 @@ impl Layout {
         let closed: BTreeSet<u64> = self.manifest.entries.iter().map(|e| e.id.file).collect();
         let missing = begun.filter(|entry| !self.files.contains(&entry.id.file));
         if let Some(entry) = missing {
-            self.manifest.put(Entry { state: State::Cut, ..entry });
+            let marked = self.mark.filter(|mark| mark.id == entry.id).map_or(0, |mark| mark.end);
+            let end = entry.end.max(marked);
+            self.manifest.put(Entry { state: State::Cut, end, damaged: true, ..entry });
             self.due = true;
         }
         // The next opening finds the lost one in the list, and must see the others as this one.
@@ -247,7 +249,7 @@ impl Layout {
                     records: 0,
                     sha,
                     former: None,
-                    damaged: false,
+                    damaged: true,
                     unread: None,
                 });
             }
@@ -292,7 +294,10 @@ pub(super) fn check_length<D: Disk>(disk: &D, entry: &Entry) -> (Option<Damage>,
     let file = entry.id.file_id();
     let end = u64::from(entry.end);
     let (offset, kind) = match disk.len(file) {
-        Ok(len) if len >= end => return (None, len.saturating_sub(u64::from(entry.kept()))),
+        Ok(len) if len >= end => {
+            let kept = if entry.is_unseen() { len } else { u64::from(entry.kept()) };
+            return (None, len.saturating_sub(kept));
+        }
         Ok(len) => (len, DamageKind::Missing),
         Err(error) if error.kind == DiskErrorKind::NotFound => (0, DamageKind::Missing),
         Err(_) => (0, DamageKind::Unreadable),

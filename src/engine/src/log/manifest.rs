@@ -102,6 +102,13 @@ impl Entry {
         Predecessor { place: self.id.place, end: self.kept(), sha }
     }
 
+    /// Tells whether the file was not there up to this end when that was noted, or not at all:
+    /// nobody has seen what may follow, should it come back.
+    pub(super) fn is_unseen(&self) -> bool {
+        let known = self.id != SegmentId::unknown(self.id.place);
+        self.damaged && known && self.unread.is_none() && self.sha == Hash::default()
+    }
+
     /// Returns where what the file must keep ends.
     pub(super) fn kept(&self) -> u32 {
         self.unread.unwrap_or(self.end)

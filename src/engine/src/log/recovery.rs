@@ -284,6 +284,11 @@ impl<D: Disk> Log<D> {
         let entries = self.manifest.entries.iter();
         let noted = entries.filter(|entry| entry.damaged || entry.unread.is_some());
         for entry in noted.copied().collect::<Vec<_>>() {
+            let len = self.disk.len(entry.id.file_id());
+            if len.is_err_and(|error| error.kind == DiskErrorKind::NotFound) {
+                // Its length tells.
+                continue;
+            }
             let candidate = Candidate::closed(&self.disk, &entry, &self.store);
             let Ok(survey) = survey::survey(&self.disk, &candidate.known) else {
                 recovery.damage.extend(layout::check_length(&self.disk, &entry).0);
@@ -292,7 +297,7 @@ impl<D: Disk> Log<D> {
             let mut segment = Surveyed { candidate, survey };
             segment.drop_void(&entry);
             recovery.damage.extend(segment.damage());
-            if segment.is_unread() {
+            if segment.is_unread() && !entry.is_unseen() {
                 continue;
             }
             sometimes!("log-read-at-last", entry.unread.is_some());

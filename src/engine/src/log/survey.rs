@@ -79,9 +79,11 @@ impl Known {
     /// What the manifest says of a segment that is closed.
     pub(super) fn closed(entry: &Entry, store: &[u8; 16]) -> Self {
         let (id, mark) = (entry.id, entry.end);
-        // What could not be read may be torn.
-        let end = entry.unread.is_none().then_some(mark);
-        Self { id, seed: id.seed(store), mark, end, upto: entry.kept() }
+        // What could not be read may be torn, and what was not there may be longer.
+        let unseen = entry.is_unseen();
+        let end = (entry.unread.is_none() && !unseen).then_some(mark);
+        let upto = if unseen { u32::MAX } else { entry.kept() };
+        Self { id, seed: id.seed(store), mark, end, upto }
     }
 }
 

@@ -350,6 +350,48 @@ fn rot_that_was_noted_and_reads_well_again_counts() {
     }
 }
 
+/// A file that is not there at one opening, or only its front, may be put back by whoever took it
+/// away: the lists tell no more of a segment that grows than that it was begun.
+#[test]
+fn a_segment_that_was_away_and_is_back_counts_to_its_last_record() {
+    for orderly in [true, false] {
+        let pristine = sample(orderly);
+        for number in 1..=3 {
+            let file = FileId::new(FileKind::Segment, number);
+            let content = pristine.content(file).unwrap();
+            let lengths = (0..content.len()).step_by(16).map(Some).chain([None]);
+            for (left, listed) in lengths.flat_map(|left| [(left, true), (left, false)]) {
+                let what = format!("{left:?} of {file}, orderly: {orderly}, listed: {listed}");
+                let disk = Shared::new(pristine.snapshot());
+                for slot in (0..2).filter(|_| !listed) {
+                    disk.remove(FileId::new(FileKind::Manifest, slot)).unwrap();
+                }
+                match left {
+                    Some(left) => disk.truncate(file, left as u64).unwrap(),
+                    None => disk.remove(file).unwrap(),
+                }
+                let (mut log, recovery) = open(&disk);
+                if recovery.damage.iter().all(|damage| damage.file != file) {
+                    // It passes for a torn end, or nothing tells that it ever was.
+                    continue;
+                }
+                append(&mut log, RECORDS..RECORDS + 2);
+                sync(&mut log).unwrap();
+                drop(log);
+                disk.replace(file, &content).unwrap();
+                for _ in 0..2 {
+                    let (log, recovery) = open(&disk);
+                    // That the lists are gone is another matter.
+                    assert!(recovery.damage.iter().all(|damage| damage.segment == 0), "{what}");
+                    assert_eq!(numbers(&log), (up_to(RECORDS + 2), vec![]), "{what}");
+                    let problems = verify(&disk, &options()).unwrap().problems;
+                    assert!(problems.iter().all(|damage| damage.segment == 0), "{what}");
+                }
+            }
+        }
+    }
+}
+
 /// FORMAT 7.7: what cannot be told, and from when on it can.
 #[test]
 fn rot_in_the_last_group_passes_for_a_torn_tail_until_a_mark_is_written() {
