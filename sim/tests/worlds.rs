@@ -412,6 +412,11 @@ fn a_segment_that_is_gone_and_comes_back_with_a_backup_is_listed_as_it_is() {
 }
 
 #[test]
+fn what_reads_badly_when_its_segment_ends_is_not_sealed_for_good() {
+    assert_holds(include_str!("scenarios/rotten_when_it_was_sealed.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

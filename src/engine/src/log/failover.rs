@@ -13,7 +13,8 @@ use super::error::LogError;
 use super::manifest::{Entry, State};
 use super::record::RecordKind;
 use super::segment::SegmentId;
-use super::survey::hash_file;
+use super::survey::hash_sound;
+use crate::base::Sha256Stream;
 
 /// Whether the log takes changes.
 #[derive(Debug)]
@@ -115,7 +116,8 @@ impl<D: Disk> Log<D> {
         old.undurable(|at, kind, body| undurable.push((old.position(at), kind, body.to_vec())));
         let cut = (durable > 0).then(|| {
             let kept = old.records.saturating_sub(undurable.len() as u64);
-            let sha = hash_file(&self.disk, file, durable).unwrap_or([0; 32]);
+            let sha = hash_sound(&self.disk, old.id, old.seed, durable);
+            let sha = sha.map_or([0; 32], Sha256Stream::finish);
             old.entry(State::Cut, durable, kept, sha)
         });
         if !inherited {

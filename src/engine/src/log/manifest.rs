@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) end: u32,
     /// Records of callers in it.
     pub(super) records: u64,
-    /// SHA-256 of the file up to its end; zero if begun, or if it could not be read.
+    /// SHA-256 of the file up to its end; zero if begun, or if it did not read as it was written.
     pub(super) sha: Hash,
     /// The hash of the first file in this place, if this is another: what the next header names.
     pub(super) former: Option<Hash>,

@@ -25,7 +25,7 @@ pub struct SegmentInfo {
     pub bytes: u32,
     /// Records of callers.
     pub records: u64,
-    /// SHA-256 of the file; zero if it is not sealed, or could not be read when it was.
+    /// SHA-256 of the file; zero if it is not sealed, or did not read as it was written then.
     pub sha: Hash,
 }
 

@@ -11,7 +11,7 @@ use super::read::SegmentInfo;
 use super::record::{self, RecordKind};
 use super::recovery::quarantined;
 use super::segment::{GROUP_BYTES, Predecessor, SEAL_BYTES, Seal, SegmentId};
-use super::survey::hash_stream;
+use super::survey::hash_sound;
 use crate::base::Sha256Stream;
 use crate::limits;
 
@@ -226,10 +226,10 @@ impl<D: Disk> Log<D> {
 }
 
 impl Active {
-    /// Makes sure that the hash of the flushed bytes is known, if they can be read.
+    /// Makes sure that the hash of the flushed bytes is known, if they read as they were written.
     fn hash_flushed<D: Disk>(&mut self, disk: &D) {
         if self.sha.is_none()
-            && let Ok(mut stream) = hash_stream(disk, self.id.file_id(), self.durable)
+            && let Some(mut stream) = hash_sound(disk, self.id, self.seed, self.durable)
         {
             stream.update(&self.tail);
             self.sha = Some(stream);

@@ -11,6 +11,7 @@ use std::ops::Range;
 use super::Damage;
 use super::disk::{Disk, DiskError, FileId};
 use super::error::DamageKind;
+use super::layout;
 use super::manifest::Entry;
 use super::record::{self, RecordKind, Seed};
 use super::segment::{Group, HEADER_BYTES, Seal, SegmentId};
@@ -355,6 +356,21 @@ pub(super) fn push(list: &mut Vec<Damage>, damage: Damage) {
 /// Any error of the disk.
 pub(super) fn hash_file<D: Disk>(disk: &D, file: FileId, end: u32) -> Result<Hash, DiskError> {
     Ok(hash_stream(disk, file, end)?.finish())
+}
+
+/// Returns the hash of the first `end` bytes of a segment, still open. None unless they read as
+/// they were written: what reads badly now may be whole later, and its hash would be of nothing
+/// that ever was.
+pub(super) fn hash_sound<D: Disk>(
+    disk: &D,
+    id: SegmentId,
+    seed: Seed,
+    end: u32,
+) -> Option<Sha256Stream> {
+    let known = Known { id, seed, mark: end, end: Some(end), upto: end };
+    let header = layout::read_header(disk, id.file_id()).ok()?.ok()?;
+    let sound = header.id == id && survey(disk, &known).ok()?.damage.is_empty();
+    if sound { hash_stream(disk, id.file_id(), end).ok() } else { None }
 }
 
 /// Returns the hash of the first `end` bytes of a file, still open.

@@ -392,6 +392,38 @@ fn a_segment_that_was_away_and_is_back_counts_to_its_last_record() {
     }
 }
 
+/// Of a segment that was begun before the log was opened the hash is read from the disk, which may
+/// not read then what it reads later.
+#[test]
+fn what_reads_badly_when_its_segment_ends_is_whole_when_it_reads_well_again() {
+    let pristine = sample(true);
+    let newest = FileId::new(FileKind::Segment, 3);
+    for at in (0..pristine.content(newest).unwrap().len() as u64).step_by(7) {
+        for moves in [false, true] {
+            let what = format!("byte {at}, is moved: {moves}");
+            let disk = Shared::new(pristine.snapshot());
+            let mut log = open(&disk).0;
+            append(&mut log, RECORDS..RECORDS + 2);
+            disk.flip_bit(newest, at * 8);
+            if moves {
+                disk.faults(|faults| faults.syncs_to_fail = 1);
+                sync(&mut log).unwrap();
+                assert!(log.take_moved().is_some(), "{what}");
+            } else {
+                sync(&mut log).unwrap();
+                log.seal_active().unwrap();
+            }
+            log.close().unwrap();
+            drop(log);
+            disk.flip_bit(newest, at * 8);
+            assert_eq!(verify(&disk, &options()).unwrap().problems, [], "{what}");
+            let (log, recovery) = open(&disk);
+            assert_eq!(recovery.damage, [], "{what}");
+            assert_eq!(numbers(&log), (up_to(RECORDS + 2), vec![]), "{what}");
+        }
+    }
+}
+
 /// FORMAT 7.7: what cannot be told, and from when on it can.
 #[test]
 fn rot_in_the_last_group_passes_for_a_torn_tail_until_a_mark_is_written() {
