@@ -417,6 +417,11 @@ fn what_reads_badly_when_its_segment_ends_is_not_sealed_for_good() {
 }
 
 #[test]
+fn who_waits_for_the_time_of_a_commit_tells_those_who_have_only_it() {
+    assert_holds(include_str!("scenarios/its_time_comes_beside_a_copy.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

@@ -279,13 +279,28 @@ impl<D: Disk + Clone> Node<D> {
         if self.retry_waiting.is_some_and(|at| at <= self.now.mono) {
             sometimes!("node-waiting-tried-again");
             self.retry_waiting = None;
-            let _ = self.store.retry_waiting(self.now);
+            if self.store.retry_waiting(self.now).is_ok_and(|taken| taken.commits > 0) {
+                self.meet_again();
+            }
         }
         self.watch_waiting();
         self.seal_ended();
         self.tick_links();
         self.tick_spreading();
         self.tick_dialing();
+    }
+
+    /// Compares frontiers with those to whom nothing is pushed yet, since no session with them
+    /// ended in sync: one that waits for the time of a commit cannot.
+    fn meet_again(&mut self) {
+        let mut short = Vec::new();
+        for link in self.links.values() {
+            let talks = link.talks.iter().filter(|(_, talk)| talk.live.is_none());
+            short.extend(talks.map(|(space, _)| (link.id, *space)));
+        }
+        for (link, space) in short {
+            self.open_session(link, space);
+        }
     }
 
     /// Takes back, once in a while, what this replica gave to others and what ended long ago.
