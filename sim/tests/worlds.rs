@@ -422,6 +422,11 @@ fn who_waits_for_the_time_of_a_commit_tells_those_who_have_only_it() {
 }
 
 #[test]
+fn a_branch_is_kept_though_what_builds_upon_it_cannot_be_read_yet() {
+    assert_holds(include_str!("scenarios/unread_upon_a_branch.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

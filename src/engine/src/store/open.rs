@@ -415,8 +415,9 @@ impl<D: Disk + Clone> Store<D> {
             sometimes!("store-branch-met-twice", place.is_some());
             let here = place.is_some() && !mutant!("branch-replayed-twice");
             if here || !counted.contains(&commit.id()) {
-                let own = commit.log().replica == self.key.id();
-                let regained = !here && own && self.distrusted.is_some();
+                // What builds upon it may be what cannot be read before that which is lost is back.
+                let kept = commit.log().replica == self.key.id() || !self.blind.is_empty();
+                let regained = !here && kept && self.distrusted.is_some();
                 return Ok(if regained { Replayed::Unbuilt } else { Replayed::Done });
             }
         } else if self.is_here(space_ix, &commit)?
