@@ -23,8 +23,8 @@ pub(crate) enum Namespace {
     Request = 2,
 }
 
-/// The name of a row in sidecars and in the tail: space index, namespace, bytes. Those of short keys
-/// lie in place, so that comparing two of them looks nowhere else.
+/// The name of a row in sidecars and in the tail: space index, namespace, bytes. Those of short
+/// keys lie in place, so that comparing two of them looks nowhere else.
 pub(crate) type Row = SmallVec<[u8; 24]>;
 
 /// The rows of one commit.
