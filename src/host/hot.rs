@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use smallvec::SmallVec;
 
 use crate::engine::base::{Key, SpaceId};
 use crate::engine::crdt::View;
@@ -48,8 +47,7 @@ struct Shard {
 struct Entry {
     hash: u64,
     view: Arc<View>,
-    /// A short one lies in place: whoever compares it looks nowhere else.
-    key: SmallVec<[u8; 24]>,
+    key: Key,
     space: SpaceId,
     bytes: usize,
     /// Whether it was read since the shard's last turn.
@@ -101,17 +99,11 @@ impl Hot {
         let of_key = self.hash(key.as_str());
         let Some(shard) = self.shard(of_key) else { return };
         let hash = within(space, of_key);
-        let entry = Entry {
-            hash,
-            view: Arc::clone(view),
-            key: key.as_bytes().into(),
-            space: *space,
-            bytes,
-            used: AtomicBool::new(false),
-        };
+        let (view, key, space) = (Arc::clone(view), key.clone(), *space);
+        let entry = Entry { hash, view, key, space, bytes, used: AtomicBool::new(false) };
         {
             let mut shard = write(shard);
-            if shard.entries.find(hash, |entry| entry.is(space, key.as_str())).is_some() {
+            if shard.entries.find(hash, |e| e.is(&entry.space, entry.key.as_str())).is_some() {
                 return;
             }
             shard.entries.insert_unique(hash, entry, |entry| entry.hash);
@@ -220,7 +212,7 @@ impl Mirror for Hot {
 
 impl Entry {
     fn is(&self, space: &SpaceId, key: &str) -> bool {
-        *self.key == *key.as_bytes() && self.space == *space
+        self.key.as_str() == key && self.space == *space
     }
 }
 
