@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::Store;
 use super::repair::Aside;
-use super::tables::LogTable;
+use super::tables::{LogTable, SpaceTable};
 use crate::base::{CommitId, LogId};
 use crate::event::compact::{self, DecodeError};
 use crate::event::{Commit, Dictionary, Entry};
@@ -75,8 +75,9 @@ impl<D: Disk + Clone> Store<D> {
         table.branches(log).filter_map(of).map(|place| place.id).collect()
     }
 
-    /// Finds out which commits those are that were set aside and are here by now, and lets those
-    /// that follow in their segments know: they leave out ids that were known there.
+    /// Finds out which commits those are that were set aside, and lets those that follow in their
+    /// segments know: they leave out ids that were known there, also of what has another commit in
+    /// its place by now.
     pub(super) fn note_asides(&self, asides: &mut [Aside]) {
         let mut noted: Vec<Commit> = Vec::new();
         let mut segment = 0;
@@ -97,10 +98,12 @@ impl<D: Disk + Clone> Store<D> {
             let here = |commit: &Commit| {
                 self.locate(space_ix, &commit.tip()).is_ok_and(|found| found.is_some())
             };
-            let commit = compact::decode(&aside.body, names, aside.base_ms, &ids);
-            let commit = commit.ok().filter(here);
+            let read = compact::decode(&aside.body, names, aside.base_ms, &ids).ok();
             let proved = || self.proved(space_ix, &aside.body, names, aside.base_ms, &here);
-            noted.extend(commit.or_else(proved));
+            let known = read.clone().filter(here).or_else(proved);
+            // Of a forked log what is left out may be that of any branch: then nothing is sure.
+            let sure = || self.table(space_ix).is_ok_and(SpaceTable::is_unforked);
+            noted.extend(known.or_else(|| read.filter(|_| sure())));
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::apply::kinds;
 use super::seal::Sealed;
 use super::{AppendError, ReadError, Store, WriteError};
-use crate::base::{CommitId, Instant, LogId, Now, Reader, SpaceId};
+use crate::base::{CommitId, Hlc, Instant, LogId, Now, Reader, SpaceId};
 use crate::causal::Tip;
 use crate::event::compact::{self, Loose};
 use crate::event::{Commit, Dictionary};
@@ -347,8 +347,10 @@ impl<D: Disk + Clone> Store<D> {
             None if suspect => Ok(Fit::Unbuilt),
             Some(commit) if self.builds_upon_this(space_ix, &commit)? => {
                 let table = self.table(space_ix)?;
-                let tip = table.log(&commit.log()).map_or(CommitId::ZERO, |log| log.id);
-                let next = tip == commit.prev();
+                let last = table.log(&commit.log()).map(|log| (log.id, log.hlc));
+                let (tip, hlc) = last.unwrap_or((CommitId::ZERO, Hlc::default()));
+                // What left out the id of another commit is read as if it meant this one.
+                let next = tip == commit.prev() && (last.is_none() || hlc < commit.hlc());
                 Ok(if next { Fit::Next(space_ix, Box::new(commit)) } else { Fit::Here })
             }
             _ => Ok(Fit::NotYet),

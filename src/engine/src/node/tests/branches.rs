@@ -131,6 +131,52 @@ fn what_a_repair_takes_along_of_a_branch_is_vouched_for() {
     }
 }
 
+/// Goal: where a peer brought a copy's commit in the place of one that was set aside, what follows
+/// that in its segment, and leaves out its id, is not read as if it followed the copy's.
+#[test]
+fn what_follows_an_own_commit_is_not_read_as_if_it_followed_that_of_a_copy() {
+    let (mut world, space, log, twin) = World::with_a_twin();
+    let before = world.nodes[0].store().seq(0, &log);
+    for value in ["1", "2", "3"] {
+        world.put(0, "own", value);
+    }
+    world.run();
+    let mut id_at = |seq| world.nodes[0].store().id_at(&space, &log, seq).unwrap();
+    let written = [id_at(before + 1), id_at(before + 2), id_at(before + 3)];
+    world.told(twin, 1, &["1"]);
+    world.put(1, "told", "2");
+    world.run();
+
+    let place = world.places(0, &space, &log)[1];
+    world.nodes[0].store().close().unwrap();
+    let file = FileId::new(FileKind::Segment, place.segment);
+    assert!(world.disks[0].flip_bit(file, (u64::from(place.offset) + 12) * 8));
+    world.nodes[0] = world.open(0);
+    let mut missing = vec![String::new()];
+    for _ in 0..3 {
+        world.nodes[0].store().begin_repair().unwrap();
+        let link = world.connect(0, 1);
+        missing = world.nodes[0].store().finish_repair().unwrap().missing;
+        world.run();
+        world.cut(link);
+        if missing.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    for id in written {
+        let found = world.nodes[0].store().commits_with_prefix(0, &id.to_string()).unwrap();
+        assert_eq!(found.len(), 1, "{id}");
+    }
+    for other in [1, 2, 3, 4, 1, 2, 3, 4] {
+        let link = world.connect(other, 0);
+        world.cut(link);
+    }
+    for other in [1, 2, 3, 4] {
+        assert_eq!(world.hashes(other), world.hashes(0), "node {other}");
+    }
+}
+
 /// Goal: a repair that does not end leaves both sides of a fork in the log, with nothing that says
 /// so. What builds upon the side that a peer brought leaves out its id, and is read as it was
 /// written, not as if it built upon the other side; the next repair makes all whole.
