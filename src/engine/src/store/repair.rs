@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::apply::kinds;
 use super::seal::Sealed;
+use super::tables::Tables;
 use super::{AppendError, ReadError, Store, WriteError};
 use crate::base::{CommitId, Hlc, Instant, LogId, Now, Reader, SpaceId};
 use crate::causal::Tip;
@@ -125,7 +126,8 @@ impl<D: Disk + Clone> Store<D> {
             taken = self.take_asides()?;
         }
         let built = self.build_upon(&taken.branches);
-        if let Err(error) = built.and_then(|()| self.vouch_from_log(&taken.branches)) {
+        let vouched = built.and_then(|()| self.vouch_from_log(&taken.branches));
+        if let Err(error) = vouched.and_then(|()| self.vouch_from_sidecars()) {
             // What is not built upon does not count, and is set aside again.
             self.end_repair()?;
             return Err(error);
@@ -186,16 +188,22 @@ impl<D: Disk + Clone> Store<D> {
         Ok(sidecars.len())
     }
 
+    /// Returns what the sidecars say that are distrusted. The newest one knows all that those
+    /// before it do.
+    pub(super) fn distrusted_tables(&self) -> Tables {
+        let Some(first) = self.distrusted else { return Tables::new() };
+        let segments = self.log.segments();
+        let mut distrusted = segments
+            .iter()
+            .rev()
+            .filter(|s| s.sealed && s.number >= first)
+            .filter_map(|s| Sealed::open(&self.disk, &self.local.store, s.number, s.sha).ok());
+        distrusted.find_map(|sealed| sealed.tables().ok()).unwrap_or_default()
+    }
+
     /// Names what the sidecars know of and is not here.
     fn still_missing(&self, missing: &mut Vec<String>) {
-        let Some(first) = self.distrusted else { return };
-        let segments = self.log.segments();
-        let distrusted = segments.iter().rev().filter(|s| s.sealed && s.number >= first);
-        // The newest one knows all that those before it do.
-        let newest = distrusted
-            .filter_map(|s| Sealed::open(&self.disk, &self.local.store, s.number, s.sha).ok())
-            .find_map(|sealed| sealed.tables().ok());
-        for table in newest.unwrap_or_default() {
+        for table in self.distrusted_tables() {
             let Some(space_ix) = self.local.space_index(&table.id) else { continue };
             let Ok(now) = self.table(space_ix) else { continue };
             for tip in table.frontier() {

@@ -181,6 +181,25 @@ impl<D: Disk + Clone> Store<D> {
         Ok(())
     }
 
+    /// Stores what vouches for logs as far as a distrusted index remembers it: what is lost may be
+    /// the record of it, and nobody else may have the log. It proves itself.
+    pub(super) fn vouch_from_sidecars(&mut self) -> Result<(), WriteError> {
+        for told in self.distrusted_tables() {
+            let Some(space_ix) = self.local.space_index(&told.id) else { continue };
+            let own = self.key.id();
+            for log in told.logs().filter(|log| log.log.replica != own) {
+                let Some(voucher) = log.voucher.clone() else { continue };
+                let tip = log.tip();
+                let here = self.table(space_ix)?.ending_in(&tip);
+                let lacks = here.is_some_and(|here| here.voucher.is_none());
+                if lacks && voucher.covers(&told.id, &tip).is_ok() {
+                    self.append_voucher(space_ix, tip, voucher)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Reads from the log what it has of logs, counted or not.
     fn told_of_logs(&self, logs: &BTreeSet<LogId>) -> Result<OfLogs, ReadError> {
         let (mut told, mut names) = (OfLogs::default(), Vec::new());
