@@ -427,6 +427,26 @@ fn a_branch_is_kept_though_what_builds_upon_it_cannot_be_read_yet() {
 }
 
 #[test]
+fn what_a_copy_wrote_is_not_built_upon_by_what_followed_the_own() {
+    assert_holds(include_str!("scenarios/a_copy_wrote_what_was_set_aside.txt"));
+}
+
+#[test]
+fn what_only_a_later_index_knows_vouches_for_a_log_after_a_repair() {
+    assert_holds(include_str!("scenarios/only_a_later_index_knew_what_vouches.txt"));
+}
+
+#[test]
+fn who_begins_anew_beside_its_copy_is_brought_to_it() {
+    assert_holds(include_str!("scenarios/anew_where_nobody_dials.txt"));
+}
+
+#[test]
+fn news_from_a_clock_that_was_ahead_reach_everybody_when_their_time_comes() {
+    assert_holds(include_str!("scenarios/all_clocks_were_ahead.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

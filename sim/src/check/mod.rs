@@ -141,6 +141,8 @@ impl World {
             }
             past_ms += HEAL_STEP_MS;
             self.run_for(HEAL_STEP_MS)?;
+            // One may have begun anew on an empty disk, and be known to nobody.
+            self.join_copies();
             self.check_due(healed_ms)?;
             if self.is_at_rest(&mut rest) {
                 self.check_values()?;
@@ -156,7 +158,7 @@ impl World {
         let repaired =
             self.members().into_iter().all(|at| self.seats.get(at).is_some_and(repaired));
         let promise = if repaired { UNEQUAL } else { UNREPAIRED };
-        Err(Broken::new(promise, self.why_not()))
+        Err(Broken::new(promise, self.why_not(HEAL_MS_MAX)))
     }
 
     /// Returns the latest stamp that anybody holds, in milliseconds since 1970.
@@ -171,9 +173,10 @@ impl World {
         self.seats.iter().all(|seat| seat.is_answered())
     }
 
-    fn why_not(&mut self) -> String {
+    /// Says what each seat holds so long after all was to be at rest, and what it lacks.
+    fn why_not(&mut self, after_ms: u64) -> String {
         let space = self.space;
-        let mut out = format!("after {} s", HEAL_MS_MAX / 1000);
+        let mut out = format!("after {} s", after_ms / 1000);
         if !self.all_are_in() {
             out.push_str("; somebody with a good ticket is not in");
         }

@@ -1,6 +1,7 @@
 //! When all is at rest: that it comes to that, what holds then, and that silence follows.
 
-use kdelta_engine::base::{Hash, hex};
+use kdelta_engine::base::Hash;
+use kdelta_engine::limits::DRIFT_MS_MAX;
 use kdelta_engine::log::{Disk, FileId, FileKind, Position};
 
 use super::{Broken, facts};
@@ -116,15 +117,17 @@ impl World {
         // Where the genesis went with all disks there is nothing left that could be written to.
         let Some(before) = store.map(|store| store.written()) else { return Ok(()) };
         self.write(from, &[WorkOp::Retype('r', 0, 0)]);
-        self.run_for(NEWS_MS)?;
+        // It is stamped after all that it builds upon, and waits elsewhere where all clocks were
+        // ahead when that was taken, and are right now.
+        let due_ms = self.latest_ms().saturating_sub(DRIFT_MS_MAX);
+        let wait_ms = due_ms.saturating_sub(self.wall_ms());
+        self.run_for(wait_ms + NEWS_MS)?;
         let mut rest = Rest::default();
         let fresh = self.store(from).is_some_and(|store| store.written() > before);
         if fresh && self.is_at_rest(&mut rest) {
             return Ok(());
         }
-        let states: Vec<String> =
-            rest.states.iter().flatten().map(|state| hex(&state[..4])).collect();
-        let seen = format!("of seat {from}, after {NEWS_MS} ms: {}", states.join(", "));
+        let seen = format!("of seat {from}, {}", self.why_not(wait_ms + NEWS_MS));
         Err(Broken::new("news reach everybody soon", seen))
     }
 

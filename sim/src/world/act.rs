@@ -305,6 +305,18 @@ impl World {
         }
     }
 
+    /// Copies dial nobody of their own key: their user brings them together.
+    pub(crate) fn join_copies(&mut self) {
+        for a in 0..self.seats.len() {
+            for b in a + 1..self.seats.len() {
+                let [key_a, key_b] = [a, b].map(|at| self.seats.get(at).map(|seat| seat.key));
+                if key_a == key_b && !self.are_connected(a, b) {
+                    self.connect(a, b);
+                }
+            }
+        }
+    }
+
     /// Mends everything: links, disks, clocks, who hangs and who is away. What users ask goes on.
     pub fn heal(&mut self) {
         self.healed = true;
@@ -337,15 +349,7 @@ impl World {
             // What the disk refused before is asked of it once more.
             self.settle_in(at);
         }
-        // Copies dial nobody of their own key: their user brings them together.
-        for a in 0..self.seats.len() {
-            for b in a + 1..self.seats.len() {
-                let [key_a, key_b] = [a, b].map(|at| self.seats.get(at).map(|seat| seat.key));
-                if key_a == key_b && !self.are_connected(a, b) {
-                    self.connect(a, b);
-                }
-            }
-        }
+        self.join_copies();
     }
 }
 
