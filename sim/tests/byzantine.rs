@@ -434,7 +434,8 @@ const ROUNDS: usize = 24;
 
 #[test]
 fn what_fails_its_checks_is_stored_nowhere_and_ends_the_connection() {
-    for attack in [Attack::BadHash, Attack::BadSignature, Attack::Impersonate] {
+    let attacks = [Attack::BadHash, Attack::BadSignature, Attack::Hollow, Attack::Impersonate];
+    for attack in attacks {
         let mut world = holds(attack);
         assert_eq!(world.codes(), BTreeSet::from([Code::PROTOCOL]), "{attack}");
         for n in 0..3 {

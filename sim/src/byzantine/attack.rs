@@ -10,6 +10,8 @@ pub enum Attack {
     BadHash,
     /// Syncs honestly, but a bit of the last voucher in each chunk is flipped on the way out.
     BadSignature,
+    /// Syncs honestly, but what the commits in each chunk say is left out on the way out.
+    Hollow,
     /// Signs commits for the log of the peer that it talks to.
     Impersonate,
     /// Tells each peer, and the same peer after each new connection, another history of its log.
@@ -64,9 +66,10 @@ pub enum Attack {
 
 impl Attack {
     /// All attacks, in the order of their names' list.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BadHash,
         Self::BadSignature,
+        Self::Hollow,
         Self::Impersonate,
         Self::Forks,
         Self::Branches,
@@ -98,6 +101,7 @@ impl Attack {
         match self {
             Self::BadHash => "bad-hash",
             Self::BadSignature => "bad-signature",
+            Self::Hollow => "hollow",
             Self::Impersonate => "impersonate",
             Self::Forks => "forks",
             Self::Branches => "branches",

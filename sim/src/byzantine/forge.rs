@@ -2,7 +2,7 @@
 //!
 //! An [`Author`] is a log in the making. Its copy that writes on is a fork.
 
-use kdelta_engine::base::{CommitId, GrantId, Hash, Hlc, Key, LogId, Rng, SpaceId, Writer};
+use kdelta_engine::base::{CommitId, GrantId, Hash, Hlc, Key, LogId, Reader, Rng, SpaceId, Writer};
 use kdelta_engine::causal::Tip;
 use kdelta_engine::crdt::{Action, Delta, Supersedes};
 use kdelta_engine::event::tree::Tree;
@@ -125,6 +125,40 @@ pub(super) fn chunk(space: SpaceId, commits: &[Commit], vouchers: &[Voucher]) ->
     out.put_len(vouchers.len());
     vouchers.iter().for_each(|voucher| voucher.encode(&mut out));
     out
+}
+
+/// Leaves out what the commits of a chunk say: their ids, and what vouches for them, stay. None if
+/// it is not a whole chunk.
+pub(super) fn hollow(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut chunk = Reader::new(bytes);
+    let (version, space, base_ms) = (chunk.u8().ok()?, chunk.hash().ok()?, chunk.u64().ok()?);
+    let names = chunk.bytes(bytes.len(), "dictionary").ok()?;
+    let mut dictionary = Dictionary::default();
+    dictionary.read_entries(names).ok()?;
+    let mut out = vec![version];
+    out.put(&space);
+    out.put_u64(base_ms);
+    out.put_bytes(names);
+    let count = chunk.count(bytes.len(), 1, "commits").ok()?;
+    out.put_len(count);
+    for _ in 0..count {
+        let body = chunk.bytes(bytes.len(), "commit").ok()?;
+        let mut commit = compact::decode(body, &dictionary, base_ms, &|_, _| None).ok()?;
+        (0..commit.events().len())
+            .for_each(|at| commit.erase_event(u16::try_from(at).unwrap_or(0)));
+        commit.erase_meta();
+        let mut body = Vec::new();
+        compact::encode(&commit, &dictionary, base_ms, &mut body).ok()?;
+        let ix = dictionary.find(&SpaceId(space), &commit.log())?;
+        dictionary.note(ix, commit.seq(), commit.id());
+        out.put_bytes(&body);
+    }
+    let count = chunk.count(bytes.len(), 1, "vouchers").ok()?;
+    out.put_len(count);
+    for _ in 0..count {
+        Voucher::decode(&mut chunk).ok()?.encode(&mut out);
+    }
+    Some(out)
 }
 
 /// Makes the proof that two ends of one log are a fork; none if they are not.

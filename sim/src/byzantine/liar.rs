@@ -7,7 +7,7 @@ use kdelta_engine::event::KeyPair;
 use kdelta_engine::node::{Input, LinkId};
 use kdelta_engine::sync::{Decoder, Message, encode};
 
-use super::forge::{Author, Put, chunk};
+use super::forge::{Author, Put, chunk, hollow};
 use super::puppet::{Puppet, Wish};
 use super::{Action, Attack};
 
@@ -36,6 +36,7 @@ impl Liar {
             kind,
             Attack::BadHash
                 | Attack::BadSignature
+                | Attack::Hollow
                 | Attack::Forks
                 | Attack::FutureClock
                 | Attack::Sybil
@@ -169,9 +170,10 @@ impl Liar {
         actions
     }
 
-    /// Flips a bit of the commits, or of what vouches for them, in a frame that has some.
+    /// Flips a bit of the commits, or of what vouches for them, in a frame that has some; or leaves
+    /// out what they say.
     fn tamper(&mut self, frame: Vec<u8>) -> Vec<u8> {
-        if !matches!(self.kind, Attack::BadHash | Attack::BadSignature) {
+        if !matches!(self.kind, Attack::BadHash | Attack::BadSignature | Attack::Hollow) {
             return frame;
         }
         let mut decoder = Decoder::default();
@@ -180,6 +182,11 @@ impl Liar {
         let (Message::Chunk { bytes, .. } | Message::Push { bytes, .. }) = &mut message else {
             return frame;
         };
+        if self.kind == Attack::Hollow {
+            let Some(emptied) = hollow(bytes) else { return frame };
+            *bytes = emptied;
+            return encode(&message);
+        }
         let (len, tail) = (bytes.len(), SIGNATURE_TAIL);
         let Some(body) = len.checked_sub(tail + CHUNK_HEAD).filter(|body| *body > 0) else {
             return frame;

@@ -39,7 +39,7 @@ const CLASSES: [Class; 18] = [
 ];
 
 /// Classes that came later: the numbers of those before, which name their draws, stay.
-const LATER: [Class; 1] = [(6, owned)];
+const LATER: [Class; 2] = [(6, owned), (20, hollow)];
 
 /// The same, for classes that make trouble longer.
 const SHAPES: [Class; 7] = [
@@ -227,6 +227,16 @@ fn backlog(scenario: &mut Scenario, source: &mut Source) {
     let (attack, seats) = (Attack::RequestFlood, vec![by]);
     scenario.put(1_000, Action::Hostile { to: 0, attack, ms: 9_000, seats });
     scenario.options.trouble_ms = scenario.options.trouble_ms.max(12_000);
+}
+
+/// Somebody passes on what others wrote, and leaves out what it says.
+fn hollow(scenario: &mut Scenario, source: &mut Source) {
+    if scenario.options.link.mangle_ppm > 0 {
+        return;
+    }
+    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
+    let (attack, ms) = (Attack::Hollow, 2_000 + source.below(8_000));
+    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats: vec![seat] });
 }
 
 /// Somebody writes in more logs than an opening lists, so that ranges of them are compared; some

@@ -267,12 +267,12 @@ fn disk(class: Class, fault: &mut Source, ms: u64) -> DiskFault {
 /// written by hand: they cost more to play than a hundred other seeds. Where links are narrow, no
 /// other masses are drawn either: they would take longer to pass on than everything else.
 fn hostile(fault: &mut Source, options: &Options, to: usize, ms: u64) -> Action {
-    use Attack::{Crowd, Endless, Greedy, HugeCommits, Sybil, Trespass};
+    use Attack::{Crowd, Endless, Greedy, Hollow, HugeCommits, Sybil, Trespass};
     let narrow = options.link.bytes_per_s > 0;
     let fits = |attack: &Attack| match attack {
         HugeCommits | Sybil => false,
         // These are rare.
-        Crowd | Greedy => false,
+        Crowd | Greedy | Hollow => false,
         // It is for spaces that somebody owns.
         Trespass => false,
         Endless => !narrow,

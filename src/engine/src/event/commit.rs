@@ -114,7 +114,7 @@ impl Commit {
     }
 
     /// Tells whether any leaf is erased: then the header's size cannot be recomputed.
-    pub(super) fn has_erased(&self) -> bool {
+    pub fn has_erased(&self) -> bool {
         let erased = |content: &Content| matches!(content, Content::Erased(_));
         self.events.iter().any(|event| erased(&event.content))
             || self.meta.as_ref().is_some_and(erased)

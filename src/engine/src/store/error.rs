@@ -236,6 +236,14 @@ pub enum InsertError {
         /// The rule.
         reason: &'static str,
     },
+    /// Contents of the commit were left out, and nothing can have erased them: the peer's fault.
+    #[error("commit {seq} of {log:?} came without all that it says")]
+    Hollow {
+        /// The log.
+        log: LogId,
+        /// The commit's number.
+        seq: u64,
+    },
     /// The author wrote two commits under one number.
     #[error("{log:?} is forked at commit {seq}")]
     Fork {

@@ -142,6 +142,10 @@ impl<D: Disk + Clone> Store<D> {
         let mut last: BTreeMap<LogId, Tip> = BTreeMap::new();
         for commit in &chunk.commits {
             let tip = commit.tip();
+            // The id says nothing of what was left out, so whoever brings it could empty it.
+            if commit.has_erased() && !mutant!("hollow-taken") {
+                return Err(InsertError::Hollow { log: tip.log, seq: tip.seq });
+            }
             let held = table.log(&tip.log);
             if held.is_some_and(|held| held.seq == tip.seq && held.id != tip.id) {
                 return Err(InsertError::Fork { log: tip.log, seq: tip.seq });

@@ -74,6 +74,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 const LEFT_TO_SIMULATION: &[(&str, &str)] = &[
     ("record-replayed-twice", "one commit in the log twice, both readable"),
     ("branch-replayed-twice", "a commit of a branch in the log twice, both counting"),
+    ("hollow-taken", "a peer that takes chunks apart and empties what is in them"),
 ];
 
 #[test]

@@ -280,4 +280,10 @@ pub const ALL: &[Mutant] = &[
         what: "lets whoever may write some keys write all",
         caught_by: "I4 I8",
     },
+    Mutant {
+        name: "hollow-taken",
+        row: "extra",
+        what: "takes commits that were emptied on the way",
+        caught_by: "I4 I5",
+    },
 ];

@@ -156,6 +156,24 @@ fn what_an_invalid_commit_builds_upon_does_not_come_to_count_by_it() {
 }
 
 #[test]
+fn what_somebody_emptied_on_the_way_is_refused_and_comes_whole_from_others() {
+    let mut world = World::new(2);
+    let space = world.share();
+    let key = KeyPair::from_seed([9; 32]);
+    let whole = first(&key, space, 1, Hlc::from_wall(world.now().wall), vec![]);
+    let mut hollow = whole.clone();
+    hollow.erase_event(0);
+    assert_eq!(hollow.id(), whole.id());
+    let now = world.now();
+    let refused = world.nodes[0].store().insert_chunk(now, &chunk_of(&key, &hollow)).unwrap_err();
+    assert!(matches!(refused, InsertError::Hollow { seq: 1, .. }), "{refused}");
+    let taken = world.nodes[0].store().insert_chunk(now, &chunk_of(&key, &whole)).unwrap();
+    assert_eq!(taken.commits, 1);
+    let forged = Key::new("forged").unwrap();
+    assert!(world.nodes[0].store().get(&space, &forged, None).unwrap().is_some());
+}
+
+#[test]
 fn what_waits_leaves_nothing_in_the_log_and_is_vouched_for_when_it_is_taken() {
     let mut world = World::new(2);
     let space = world.share();
