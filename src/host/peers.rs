@@ -43,6 +43,8 @@ pub struct SyncReport {
     pub sent_bytes: u64,
     /// Bytes of all frames that came in.
     pub received_bytes: u64,
+    /// Those among both that are commits, and what vouches for them.
+    pub commit_bytes: u64,
     /// How often this side waited for an answer, one after the other.
     pub round_trips: u32,
     /// How long it took, in milliseconds.
@@ -571,6 +573,7 @@ fn shape(report: &Report, elapsed: Duration) -> SyncReport {
         received_events: report.received_events,
         sent_bytes: report.stats.bytes_sent,
         received_bytes: report.stats.bytes_received,
+        commit_bytes: report.stats.commit_bytes_sent + report.stats.commit_bytes_received,
         round_trips: report.stats.round_trips,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         in_sync: report.in_sync,

@@ -151,7 +151,7 @@ fn syncs(run: &Run) -> Vec<Bar> {
     let bytes = run.median("sync", sync::OVERHEAD, sync::WHO);
     let catch_up = "catch-up of 10 events in a million, 10 logs";
     bars.push(Bar::most(catch_up, "at most 2 round trips", trips, 2.0, ""));
-    let bar = "at most 3 KiB both ways besides the commits (here: besides keys and values)";
+    let bar = "at most 3 KiB both ways besides the commits and what vouches for them";
     bars.push(Bar::most(catch_up, bar, bytes, 3072.0, " bytes"));
     bars
 }

@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) write: bool,
     /// Whether ten million events are opened too.
     pub(crate) ten_million: bool,
+    /// Whether a store grows to a hundred million events in the end: 30 GB, half an hour.
+    pub(crate) hundred_million: bool,
     /// The real input.
     pub(crate) etcd: Option<PathBuf>,
 }
@@ -73,6 +75,7 @@ impl Settings {
             dir: std::env::temp_dir(),
             write: false,
             ten_million: false,
+            hundred_million: false,
             etcd: None,
         };
         let mut args = args.iter();
@@ -81,6 +84,7 @@ impl Settings {
                 "--quick" => settings.quick = true,
                 "--write" => settings.write = true,
                 "--ten-million" => settings.ten_million = true,
+                "--hundred-million" => settings.hundred_million = true,
                 "--dir" => settings.dir = args.next().ok_or("--dir needs a directory")?.into(),
                 "--etcd" => settings.etcd = Some(args.next().ok_or("--etcd needs a file")?.into()),
                 "all" => settings.parts.extend(Part::ALL),

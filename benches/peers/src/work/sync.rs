@@ -97,8 +97,10 @@ fn fresh(settings: &Settings, part: &mut Part, batch: u64, events: u64) -> Outco
 
 /// The catch-up's round trips.
 pub(crate) const TRIPS: &str = "catch-up of 10 events, round trips";
-/// Its bytes, both ways, without the keys and values that it carries.
-pub(crate) const OVERHEAD: &str = "catch-up of 10 events, bytes besides keys and values";
+/// Its bytes, both ways, without the commits and what vouches for them.
+pub(crate) const OVERHEAD: &str = "catch-up of 10 events, bytes besides the commits";
+/// The same without the keys and values only.
+pub(crate) const HEADERS: &str = "catch-up of 10 events, bytes besides keys and values";
 /// How long it takes.
 pub(crate) const CATCH_UP: &str = "catch-up of 10 events, with the connection";
 
@@ -147,8 +149,9 @@ fn catch_up(settings: &Settings, part: &mut Part) -> Outcome {
         }
         part.add(TRIPS, WHO, "round trips", f64::from(report.round_trips));
         let carried = LOGS * (16 + data::VALUE_BYTES as u64);
-        let bytes = report.sent_bytes + report.received_bytes - carried;
-        part.add(OVERHEAD, WHO, "bytes", bytes as f64);
+        let bytes = report.sent_bytes + report.received_bytes;
+        part.add(OVERHEAD, WHO, "bytes", (bytes - report.commit_bytes) as f64);
+        part.add(HEADERS, WHO, "bytes", (bytes - carried) as f64);
     }
     reader.close()?;
     for author in authors {
