@@ -39,6 +39,8 @@ pub(super) struct Net {
 pub(super) struct Outgoing {
     queue: VecDeque<Output>,
     wake: Option<Arc<Notify>>,
+    /// Whom to wake once all is with the endpoint: nothing more comes.
+    ended: Option<Arc<Notify>>,
 }
 
 impl Outgoing {
@@ -48,6 +50,14 @@ impl Outgoing {
             self.queue.push_back(output);
             wake.notify_one();
         }
+    }
+
+    /// Says that nothing more comes; returns what tells when all is with the endpoint.
+    fn end(&mut self) -> Arc<Notify> {
+        if let Some(wake) = &self.wake {
+            wake.notify_one();
+        }
+        Arc::clone(self.ended.insert(Arc::default()))
     }
 }
 
@@ -77,7 +87,7 @@ impl Replica {
         let wake = Arc::new(Notify::new());
         {
             let mut state = locked(&self.shared.state);
-            state.outgoing = Outgoing { queue: VecDeque::new(), wake: Some(Arc::clone(&wake)) };
+            state.outgoing = Outgoing { wake: Some(Arc::clone(&wake)), ..Outgoing::default() };
             state.node.set_config(config);
         }
         runtime.spawn(carry(Arc::downgrade(&self.shared), endpoint.clone(), events, wake));
@@ -91,17 +101,17 @@ impl Replica {
     /// Says goodbye to all peers and stops the network.
     pub(super) fn stop_net(&self) {
         let Some(mut net) = locked(&self.shared.net).take() else { return };
-        {
+        let carried = {
             let mut state = locked(&self.shared.state);
             state.node.shut_down();
             self.shared.settle(&mut state);
-        }
+            state.outgoing.end()
+        };
         let Some(runtime) = net.runtime.take() else { return };
         let endpoint = net.endpoint.clone();
         let (done, ended) = std::sync::mpsc::channel();
         runtime.spawn(async move {
-            // The task that carries outputs empties its queue first.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            carried.notified().await;
             endpoint.close_all().await;
             let _ = done.send(());
         });
@@ -173,7 +183,10 @@ async fn carry(
             spans.note(&event);
             take(&shared, &endpoint, &mut unsent, event).await;
         }
-        let outputs = std::mem::take(&mut locked(&shared.state).outgoing.queue);
+        let (outputs, ended) = {
+            let outgoing = &mut locked(&shared.state).outgoing;
+            (std::mem::take(&mut outgoing.queue), outgoing.ended.clone())
+        };
         for output in outputs {
             match &output {
                 Output::Admit { link } => {
@@ -188,6 +201,9 @@ async fn carry(
                 _ => {}
             }
             put(&shared, &endpoint, &mut unsent, output);
+        }
+        if let Some(ended) = ended.filter(|_| unsent.is_empty()) {
+            ended.notify_one();
         }
     }
 }

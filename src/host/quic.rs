@@ -367,7 +367,8 @@ impl Endpoint {
     }
 
     /// Closes all links as [`close`](Self::close) does, dials and accepts no more, and waits until
-    /// the peers know, at most [`NetLimits::flush`] and a second.
+    /// the peers know, at most [`NetLimits::flush`] and a second: a peer that speaks within some
+    /// round trips is told once more.
     pub async fn close_all(&self) {
         self.shared.door.shut();
         let all: Vec<_> = locked(&self.shared.links).values().cloned().collect();
@@ -382,7 +383,11 @@ impl Endpoint {
         // Whoever is not done in time is cut off.
         let _ = timeout(self.shared.limits.flush + GRACE / 2, flushed).await;
         self.shared.endpoint.close(CODE_SHUT_DOWN.into(), b"shutting down");
-        let _ = timeout(GRACE / 2, self.shared.endpoint.wait_idle()).await;
+        // QUIC would have it be three times what a lost packet takes (RFC 9000, section 10.2), with
+        // what a peer may wait before it answers; who is closed here has answered already.
+        let rtt = all.iter().map(|link| link.rtt()).max().unwrap_or_default();
+        let patience = (rtt * FAREWELL).clamp(FAREWELL_MIN, GRACE / 2);
+        let _ = timeout(patience, self.shared.endpoint.wait_idle()).await;
     }
 
     /// Returns the current estimate of a link's round trip time.
@@ -459,5 +464,9 @@ const CODE_SHUT_DOWN: u32 = 0;
 const CODE_NOT_ADMITTED: u32 = 1;
 /// What a peer is told whose stream ended, or when nobody listens here any more.
 const CODE_ENDED: u32 = 2;
+/// How many round trips a goodbye may be lost and be said again.
+const FAREWELL: u32 = 3;
+/// The least time for that.
+const FAREWELL_MIN: Duration = Duration::from_millis(5);
 /// How long the end of an endpoint may take beyond the flush.
 const GRACE: Duration = Duration::from_secs(1);
