@@ -8,7 +8,7 @@
 //! Where all know of all it holds a pair for every two logs: about 32 bytes each in memory and 4 on
 //! disk. So a log is named once, and by its place from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::VersionVector;
 use crate::base::{CodecError, LogId, Reader, Writer};
@@ -192,6 +192,18 @@ impl Clocks {
         }
         let steps = self.places.get(other).and_then(|other| track.steps(*other));
         Some(steps.map_or(0, |steps| steps.at(seq)))
+    }
+
+    /// Returns the commits of other logs that know more of `log` than those before them, as up to
+    /// where, log and seq, ascending. Costs a search in each log.
+    pub fn learnt(&self, log: &LogId) -> BTreeSet<(u64, LogId, u64)> {
+        let Some(place) = self.places.get(log) else { return BTreeSet::new() };
+        let steps = self.tracks.iter().filter_map(|(by, track)| {
+            let by = self.names.get(usize::try_from(*by).ok()?)?;
+            let steps = track.steps(*place)?.all().iter();
+            Some(steps.map(|step| (step.seq, *by, step.at)))
+        });
+        steps.flatten().collect()
     }
 
     /// Returns the past of commit `seq` of `log`, itself included. None if it lies outside the

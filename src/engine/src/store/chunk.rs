@@ -156,7 +156,7 @@ impl<D: Disk + Clone> Store<D> {
 }
 
 /// Most bytes of a branch, and of what builds upon it, in one chunk.
-const BRANCH_BYTES_MAX: usize = 8 << 20;
+pub(super) const BRANCH_BYTES_MAX: usize = 8 << 20;
 /// With so many logs in its dictionary a chunk is closed as soon as another one would be.
 const BRANCH_LOGS_MAX: u32 = 1 << 13;
 /// What a dep takes in a commit, at most, in bytes.

@@ -167,7 +167,7 @@ impl<D: Disk + Clone> Store<D> {
         }
         for proof in proofs {
             if let Some((space_ix, true)) = self.concerns(proof)? {
-                self.vouch_for_held(now, space_ix, proof.log())?;
+                self.vouch_for_held(now, space_ix, proof.log(), proof.seq())?;
             }
         }
         self.close_logs(proofs)
@@ -229,12 +229,19 @@ impl<D: Disk + Clone> Store<D> {
         Ok((!known && !full).then(|| (space_ix, table.reaches(&log, seq))))
     }
 
-    /// Builds upon what is held of a log, unless something does; its own author does so under a new
-    /// incarnation.
-    fn vouch_for_held(&mut self, now: Now, space_ix: usize, log: LogId) -> Result<(), WriteError> {
+    /// Builds upon what is held of a log, unless something does, and upon parts of it if there is
+    /// much from the fork at `seq` on; its own author does so under a new incarnation.
+    fn vouch_for_held(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        log: LogId,
+        seq: u64,
+    ) -> Result<(), WriteError> {
         // Nothing more may be written to it, though it is not closed yet.
         let LogId { replica, incarnation } = log;
         self.new_life |= replica == self.key.id() && incarnation == self.local.incarnation;
+        self.build_upon_parts(now, space_ix, log, seq)?;
         let table = self.table(space_ix)?;
         let tip = table.log(&log).map(super::tables::LogTable::tip);
         if !tip.is_some_and(|tip| table.heads.iter().any(|head| *head == tip)) {

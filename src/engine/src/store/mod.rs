@@ -28,6 +28,7 @@ mod names;
 mod open;
 mod overlay;
 mod ownership;
+mod parts;
 mod pass;
 mod place;
 mod point;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tail::{Namespace, table_key};
-use super::{Reason, Store, Write, WriteError, Written};
-use crate::base::{CommitId, Dot, EventId, HlcClock, Key, LogId, Now, SpaceId};
+use super::{ReadError, Reason, Store, Write, WriteError, Written};
+use crate::base::{CommitId, Dot, EventId, Hlc, HlcClock, Key, LogId, Now, SpaceId};
 use crate::causal::Tip;
 use crate::crdt::{Applied, Delta, Stamp, State};
 use crate::event::{Act, Commit, Draft, Kind, Meta};
@@ -72,7 +72,8 @@ impl<D: Disk + Clone> Store<D> {
         let heads = self.foreign_heads(space_ix, log);
         let keys: Vec<Key> = saying.events.iter().map(|(key, _)| key.clone()).collect();
         saying.events = self.outer(space_ix, saying.events)?;
-        let commit = Arc::new(self.seal_own(now, space_ix, log, &heads, saying)?);
+        let hlc = self.next_stamp(now, space_ix)?;
+        let commit = Arc::new(self.seal_own((now, hlc), space_ix, log, &heads, saying)?);
         self.check_quota(space_ix, &commit)?;
         let position = self.append_commit(space_ix, Arc::clone(&commit))?;
         let events = keys.into_iter().enumerate().map(|(index, key)| {
@@ -90,10 +91,10 @@ impl<D: Disk + Clone> Store<D> {
     }
 
     /// Seals a commit of this store's own; in an owned space under the first grant that lets it say
-    /// that.
+    /// that. It gets the stamp beside the time.
     fn seal_own(
         &mut self,
-        now: Now,
+        (now, hlc): (Now, Hlc),
         space_ix: usize,
         log: LogId,
         deps: &[Tip],
@@ -107,7 +108,7 @@ impl<D: Disk + Clone> Store<D> {
             log,
             seq: own.map_or(0, |own| own.seq) + 1,
             prev: own.map_or(CommitId::ZERO, |own| own.id),
-            hlc: HlcClock::resume(table.hlc).tick(now.wall),
+            hlc,
             deps: deps.to_vec(),
             grant: None,
             kind: saying.kind,
@@ -174,10 +175,40 @@ impl<D: Disk + Clone> Store<D> {
         log: LogId,
         heads: &[Tip],
     ) -> Result<(), WriteError> {
+        let hlc = self.next_stamp(now, space_ix)?;
+        self.acknowledge_at((now, hlc), space_ix, log, heads)
+    }
+
+    /// Writes a commit without events that has one dep, and is stamped just after that and what it
+    /// follows in its log.
+    pub(crate) fn acknowledge_early(
+        &mut self,
+        now: Now,
+        space_ix: usize,
+        log: LogId,
+        dep: (Tip, Hlc),
+    ) -> Result<(), WriteError> {
+        let before = self.table(space_ix)?.log(&log).map_or(Hlc::default(), |own| own.hlc);
+        let hlc = before.max(dep.1).next();
+        self.acknowledge_at((now, hlc), space_ix, log, &[dep.0])
+    }
+
+    fn acknowledge_at(
+        &mut self,
+        at: (Now, Hlc),
+        space_ix: usize,
+        log: LogId,
+        deps: &[Tip],
+    ) -> Result<(), WriteError> {
         let ack = Saying { kind: Kind::Ack, events: Vec::new(), act: None, meta: None };
-        let ack = self.seal_own(now, space_ix, log, heads, ack)?;
+        let ack = self.seal_own(at, space_ix, log, deps, ack)?;
         self.append_commit(space_ix, Arc::new(ack))?;
         Ok(())
+    }
+
+    /// Returns a stamp after all that is held.
+    fn next_stamp(&self, now: Now, space_ix: usize) -> Result<Hlc, ReadError> {
+        Ok(HlcClock::resume(self.table(space_ix)?.hlc).tick(now.wall))
     }
 
     /// Turns ops into deltas, each against the state that those before it leave behind.

@@ -227,3 +227,42 @@ fn what_a_repair_brought_is_read_as_it_was_written_though_it_did_not_end() {
     assert_eq!(world.show(1, "own").as_deref(), Some("1"));
     assert_eq!(world.show(0, "told").as_deref(), Some("2"));
 }
+
+/// A log of the first node and its copy, forked; of the one side there is much more than one chunk
+/// brings and a waiting room holds.
+fn large_branch() -> (World, usize) {
+    let mut world = World::new(3);
+    world.share();
+    let links = [world.connect(0, 1), world.connect(0, 2)];
+    links.into_iter().for_each(|link| world.cut(link));
+    let twin = world.twin(0);
+    world.put(twin, "other", "1");
+    let large = format!("\"{}\"", "x".repeat(700_000));
+    (0..20).for_each(|n| _ = world.put(0, &format!("large-{n}"), &large));
+    world.run();
+    (world, twin)
+}
+
+#[test]
+fn a_branch_of_any_size_is_taken_in_parts() {
+    let (mut world, twin) = large_branch();
+    world.connect(0, twin);
+    world.connect(0, 1);
+    world.connect(0, 2);
+    world.assert_equal();
+}
+
+#[test]
+fn a_branch_of_any_size_is_taken_in_parts_though_its_holder_built_upon_all_of_it() {
+    let (mut world, twin) = large_branch();
+    let link = world.connect(0, 1);
+    world.put(1, "small", "1");
+    world.run();
+    world.cut(link);
+    // Its author stays away.
+    world.connect(1, twin);
+    world.connect(2, twin);
+    let whole = world.hashes(1);
+    assert_eq!([twin, 2].map(|n| world.hashes(n)), [whole; 2]);
+    assert_eq!(world.show(2, "small").as_deref(), Some("1"));
+}
