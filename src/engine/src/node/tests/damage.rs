@@ -33,6 +33,35 @@ fn what_vouched_for_a_log_comes_again_after_it_was_lost() {
     world.assert_equal();
 }
 
+#[test]
+fn who_lost_what_vouched_for_its_side_of_a_fork_shows_it_if_an_index_remembers() {
+    let mut world = World::new(3);
+    world.share();
+    world.put(0, "a", "1");
+    let links = [world.connect(0, 1), world.connect(0, 2)];
+    links.into_iter().for_each(|link| world.cut(link));
+    let twin = world.twin(0);
+    world.put(0, "b", "1");
+    world.put(twin, "b", "2");
+    let links = [world.connect(0, 1), world.connect(twin, 2)];
+    links.into_iter().for_each(|link| world.cut(link));
+    let store = world.nodes[1].store();
+    let place = *store.voucher_places().last().unwrap();
+    store.seal().unwrap();
+    store.close().unwrap();
+    let file = FileId::new(FileKind::Segment, place.segment);
+    assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 40) * 8));
+    world.nodes[1] = world.open(1);
+    let store = world.nodes[1].store();
+    store.begin_repair().unwrap();
+    assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+    // The authors of both sides stay away.
+    world.connect(1, 2);
+    let space = world.nodes[1].store().space_named("default").unwrap();
+    assert_eq!(world.nodes[1].store().closed_logs(&space).unwrap().len(), 1);
+    assert_eq!(world.hashes(1), world.hashes(2));
+}
+
 /// Three replicas and a copy of the first; each side of the fork has somebody who builds upon it.
 fn forked() -> World {
     let mut world = World::new(3);
