@@ -447,6 +447,11 @@ fn news_from_a_clock_that_was_ahead_reach_everybody_when_their_time_comes() {
 }
 
 #[test]
+fn what_is_emptied_on_the_way_is_taken_from_others() {
+    assert_holds(include_str!("scenarios/emptied_on_the_way.txt"));
+}
+
+#[test]
 fn seats_that_are_left_empty_part_nobody() {
     for (topology, absent) in [("line", 1), ("line", 2), ("ring", 1), ("ring", 3), ("star", 0)] {
         let head = format!("kdelta-sim 1\nseed 5\nreplicas 4\nabsent {absent}\n");

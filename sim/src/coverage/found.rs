@@ -25,6 +25,7 @@ pub(super) const FOUND_BY: &[(&str, Play)] = &[
     ("fingerprint-without-tips", Play::Seed(334)),
     ("frame-limit-unread", Play::Seed(5)),
     ("gap-not-asked-for", Play::Seed(0)),
+    ("hollow-taken", Play::Seed(42)),
     ("incarnation-kept", Play::Seed(3)),
     ("inert-counts", Play::Seed(14)),
     ("lazy-not-told", Play::Spread),

@@ -229,14 +229,23 @@ fn backlog(scenario: &mut Scenario, source: &mut Source) {
     scenario.options.trouble_ms = scenario.options.trouble_ms.max(12_000);
 }
 
-/// Somebody passes on what others wrote, and leaves out what it says.
+/// What two write reaches the other through somebody alone who leaves out what it says.
 fn hollow(scenario: &mut Scenario, source: &mut Source) {
-    if scenario.options.link.mangle_ppm > 0 {
+    let replicas = scenario.options.replicas;
+    if scenario.options.link.mangle_ppm > 0 || replicas < 2 {
         return;
     }
-    let (at_ms, seat) = (scenario.moment(source), seat(&scenario.options, source));
-    let (attack, ms) = (Attack::Hollow, 2_000 + source.below(8_000));
-    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats: vec![seat] });
+    let (at_ms, ms) = (scenario.moment(source), 4_000 + source.below(6_000));
+    let from = source.index(replicas);
+    let to = (from + 1 + source.index(replicas - 1)) % replicas;
+    scenario.put(at_ms, Action::Clog { from, to, ms });
+    scenario.put(at_ms, Action::Clog { from: to, to: from, ms });
+    let (attack, seats) = (Attack::Hollow, vec![from.min(to), from.max(to)]);
+    scenario.put(at_ms, Action::Hostile { to: 0, attack, ms, seats });
+    for seat in [from, to] {
+        scenario.write(at_ms + 500 + source.below(1_000), seat, WorkOp::Count(small(source, 3), 1));
+    }
+    scenario.options.trouble_ms = scenario.options.trouble_ms.max(at_ms + ms);
 }
 
 /// Somebody writes in more logs than an opening lists, so that ranges of them are compared; some
