@@ -2,10 +2,11 @@
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [PART…] [--quick] [--dir DIR]
 //! [--etcd FILE] [--ten-million] [--hundred-million] [--write]` with `all` or some of `put get open
-//! history import sync growth space limits simulator`. Prints a line a figure; `--write` renders the
-//! tables and plots of `docs/PERFORMANCE.md` from it. Promises: everyone does the same with the same
-//! data and the same durability, round after round in alternating order; each figure has a fresh
-//! directory, which goes away. Does not do: tuning, beyond one size of cache for all; power cuts.
+//! history import sync growth space limits simulator`. Prints a line a figure; `--write` renders
+//! the tables and plots of `docs/PERFORMANCE.md` from it. Promises: everyone does the same with the
+//! same data and the same durability, round after round in alternating order; each figure has a
+//! fresh directory, which goes away. Does not do: tuning, beyond one size of cache for all; power
+//! cuts.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::print_stderr, reason = "and what stands in its way")]

@@ -133,14 +133,8 @@ fn contents(name: &str) -> Res<(&'static str, Option<Vec<String>>)> {
             ("sync", Some(bytes.to_vec()))
         }
         "sync-short" => {
-            let short = [
-                sync::TRIPS,
-                sync::OVERHEAD,
-                sync::HEADERS,
-                sync::CATCH_UP,
-                sync::PUT,
-                sync::SEEN,
-            ];
+            let short =
+                [sync::TRIPS, sync::OVERHEAD, sync::HEADERS, sync::CATCH_UP, sync::PUT, sync::SEEN];
             ("sync", these(&short))
         }
         "growth-events" | "growth-logs" => {
