@@ -22,6 +22,11 @@ mod raw;
 mod render;
 mod settings;
 mod svg;
+#[cfg_attr(
+    not(all(feature = "automerge", feature = "iroh")),
+    allow(dead_code, unreachable_code, unused_variables, reason = "for those who were left out")
+)]
+mod syncs;
 mod work;
 
 use std::error::Error;

@@ -134,7 +134,7 @@ async fn receive(server: &Endpoint) -> Res<usize> {
 }
 
 /// Two ends that know each other's certificate, with large socket buffers and nothing else tuned.
-fn ends() -> Res<(Endpoint, Endpoint, std::net::SocketAddr)> {
+pub(crate) fn ends() -> Res<(Endpoint, Endpoint, std::net::SocketAddr)> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::engines::Kind;
 use crate::figures::{Figure, Part, Run, docs};
 use crate::work::{get, growth, history, import, open, put, space, sync};
-use crate::{Outcome, Res, bars, machine, svg};
+use crate::{Outcome, Res, bars, machine, svg, syncs};
 
 /// Renders the tables and the plots.
 pub(crate) fn write(run: &Run) -> Outcome {
@@ -17,7 +17,9 @@ pub(crate) fn write(run: &Run) -> Outcome {
     std::fs::write(path, filled(&text, run)?)?;
     for (file, part, what, title) in plots() {
         let Some(part) = run.parts.get(part) else { continue };
-        let figures: Vec<&Figure> = part.figures.iter().filter(|it| it.what == what).collect();
+        // Beside the raw stream's bar those of whoever syncs could not be told apart.
+        let wanted = |it: &&Figure| it.what == what && it.who != sync::STREAM;
+        let figures: Vec<&Figure> = part.figures.iter().filter(wanted).collect();
         if !figures.is_empty() {
             let picture = svg::bars(&title, &figures, part.quick);
             std::fs::write(docs().join("performance").join(file), picture)?;
@@ -38,6 +40,7 @@ fn plots() -> Vec<(&'static str, &'static str, String, String)> {
         plot("open.svg", "open", open::KILLED, "Milliseconds to open after a kill"),
         plot("history.svg", "history", history::SPREAD, "Milliseconds for 1,000 versions of a key"),
         plot("space.svg", "space", space::DISK, "Bytes on disk a key"),
+        plot("sync.svg", "sync", &sync::fresh_named(1), "Events a second to a fresh replica"),
         plot("growth-open.svg", "growth", "open", "Milliseconds to open, as the store grows"),
         plot("growth-put.svg", "growth", "buffered put", "Microseconds of a put, as it grows"),
         plot("growth-get.svg", "growth", "get, caches empty", "Microseconds of a get, as it grows"),
@@ -274,6 +277,10 @@ fn versions() -> String {
         let (package, durable, buffered) = kind.settings();
         let version = package.map_or_else(library, machine::version);
         rows.push([kind.name(), &version, durable, buffered].map(str::to_owned).to_vec());
+    }
+    for kind in syncs::Kind::ALL {
+        let version = machine::version(kind.name());
+        rows.push([kind.name(), &version, "–", kind.durability()].map(str::to_owned).to_vec());
     }
     for package in ["dashmap", "papaya", "quinn"] {
         rows.push([package, &machine::version(package), "–", "–"].map(str::to_owned).to_vec());

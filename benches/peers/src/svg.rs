@@ -49,8 +49,8 @@ pub(crate) fn bars(title: &str, figures: &[&Figure], quick: bool) -> String {
     out + "</svg>\n"
 }
 
-const WIDTH: usize = 760;
-const LEFT: usize = 190;
+const WIDTH: usize = 790;
+const LEFT: usize = 220;
 const HEAD: usize = 36;
 const ROW: usize = 26;
 /// The longest bar.

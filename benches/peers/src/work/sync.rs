@@ -5,10 +5,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kdelta::host::replica::{Replica, SyncReport, SyncTarget};
+use tempfile::TempDir;
 
 use crate::engines::{Engine, Kdelta, Mode};
 use crate::figures::Part;
 use crate::settings::Settings;
+use crate::syncs::{Kind, Peer};
+use crate::work::rounds;
 use crate::{Outcome, Res, data, raw};
 
 /// Whoever syncs.
@@ -66,33 +69,84 @@ pub(super) fn sync(replica: &Replica, target: SyncTarget) -> Res<SyncReport> {
 }
 
 fn fresh(settings: &Settings, part: &mut Part, batch: u64, events: u64) -> Outcome {
-    let what = fresh_named(batch);
     part.set(&format!("events, {batch} a commit"), events);
     let dir = settings.fresh()?;
     let source = open(dir.path(), Mode::Buffered)?;
     write(&source, 0, events, batch)?;
     serve(&source)?;
-    for _ in 0..settings.rounds() {
-        let dir = settings.fresh()?;
-        let sink = Replica::open(dir.path())?;
-        let target = SyncTarget::Ticket(ticket(&source)?);
-        let begun = Instant::now();
-        let report = sync(&sink, target)?;
-        let taken = begun.elapsed().as_secs_f64();
-        part.add(&what, WHO, "events/s", events as f64 / taken);
-        let bytes = usize::try_from(report.received_bytes)?;
-        part.add(&format!("{what}: bytes an event"), WHO, "bytes", bytes as f64 / events as f64);
-        sink.close()?;
-        let taken = raw::stream(bytes)?.as_secs_f64();
-        part.add(&what, STREAM, "events/s", events as f64 / taken);
-        let dir = settings.fresh()?;
-        let local = open(dir.path(), Mode::Buffered)?;
-        let begun = Instant::now();
-        write(&local, 0, events, batch)?;
-        part.add(&what, LOCAL, "events/s", events as f64 / begun.elapsed().as_secs_f64());
-        local.replica.close()?;
+    let mut others = Vec::new();
+    for kind in Kind::ALL.iter().copied().filter(|kind| batch == 1 || kind.has_commits()) {
+        let mut other = Other::open(settings, kind)?;
+        let events = kind.counts(settings).fresh;
+        part.set(&format!("events of a fresh replica of {}", kind.name()), events);
+        other.peer.write(0, 0..events, batch)?;
+        others.push(other);
+    }
+    let turns: Vec<usize> = (0..=others.len()).collect();
+    rounds(settings.rounds(), &turns, |turn| match turn.checked_sub(1) {
+        None => own_fresh(settings, part, &source, batch, events),
+        Some(at) => other_fresh(settings, part, &mut others[at], batch),
+    })?;
+    for other in others {
+        other.peer.close()?;
     }
     Ok(source.replica.close()?)
+}
+
+/// One of those beside kdelta, with the directory that it lies in.
+struct Other {
+    kind: Kind,
+    peer: Box<dyn Peer>,
+    _dir: TempDir,
+}
+
+impl Other {
+    fn open(settings: &Settings, kind: Kind) -> Res<Self> {
+        let dir = settings.fresh()?;
+        Ok(Self { kind, peer: kind.open(dir.path())?, _dir: dir })
+    }
+}
+
+fn other_fresh(settings: &Settings, part: &mut Part, other: &mut Other, batch: u64) -> Outcome {
+    let (what, who) = (fresh_named(batch), other.kind.name());
+    let events = other.kind.counts(settings).fresh;
+    other.peer.empty(settings.fresh()?)?;
+    let taken = other.peer.sync(events)?;
+    other.peer.check(events)?;
+    part.add(&what, who, "events/s", events as f64 / taken.time.as_secs_f64());
+    if let Some(wire) = taken.wire {
+        let bytes = wire.received as f64 / events as f64;
+        part.add(&format!("{what}: bytes an event"), who, "bytes", bytes);
+    }
+    Ok(())
+}
+
+fn own_fresh(
+    settings: &Settings,
+    part: &mut Part,
+    source: &Kdelta,
+    batch: u64,
+    events: u64,
+) -> Outcome {
+    let what = fresh_named(batch);
+    let dir = settings.fresh()?;
+    let sink = Replica::open(dir.path())?;
+    let target = SyncTarget::Ticket(ticket(source)?);
+    let begun = Instant::now();
+    let report = sync(&sink, target)?;
+    let taken = begun.elapsed().as_secs_f64();
+    part.add(&what, WHO, "events/s", events as f64 / taken);
+    let bytes = usize::try_from(report.received_bytes)?;
+    part.add(&format!("{what}: bytes an event"), WHO, "bytes", bytes as f64 / events as f64);
+    sink.close()?;
+    let taken = raw::stream(bytes)?.as_secs_f64();
+    part.add(&what, STREAM, "events/s", events as f64 / taken);
+    let dir = settings.fresh()?;
+    let local = open(dir.path(), Mode::Buffered)?;
+    let begun = Instant::now();
+    write(&local, 0, events, batch)?;
+    part.add(&what, LOCAL, "events/s", events as f64 / begun.elapsed().as_secs_f64());
+    Ok(local.replica.close()?)
 }
 
 /// The catch-up's round trips.
@@ -110,54 +164,127 @@ const LOGS: u64 = 10;
 fn catch_up(settings: &Settings, part: &mut Part) -> Outcome {
     let each: u64 = settings.count(5_000, 100_000);
     part.set("events before a catch-up", each * LOGS);
-    let dirs = (0..LOGS).map(|_| settings.fresh()).collect::<Res<Vec<_>>>()?;
-    let hub = open(dirs[0].path(), Mode::Buffered)?;
-    serve(&hub)?;
-    let mut authors = Vec::new();
-    for (at, dir) in (0_u64..).zip(&dirs) {
-        let author = if at == 0 { None } else { Some(Kdelta::open(dir.path(), Mode::Buffered)?) };
-        // Which space is the author's own `default` is settled by the ticket, before it writes.
-        let author = match author {
-            Some(mut author) => {
-                sync(&author.replica, SyncTarget::Ticket(ticket(&hub)?))?;
-                author.space = hub.space;
-                Some(author)
-            }
-            None => None,
-        };
-        write(author.as_ref().unwrap_or(&hub), at * each, each, 100)?;
-        if let Some(author) = author {
-            sync(&author.replica, SyncTarget::All)?;
-            authors.push(author);
-        }
+    let mut own = Own::open(settings, each)?;
+    let mut others = Vec::new();
+    for kind in Kind::ALL.iter().copied() {
+        others.push(behind(settings, part, kind)?);
     }
-    let dir = settings.fresh()?;
-    let reader = Replica::open(dir.path())?;
-    sync(&reader, SyncTarget::Ticket(ticket(&hub)?))?;
-    for round in 0..settings.rounds() as u64 {
-        let from = LOGS * each + round * LOGS;
-        write(&hub, from, 1, 1)?;
-        for (at, author) in (1..).zip(&authors) {
+    let turns: Vec<usize> = (0..=others.len()).collect();
+    let mut news = vec![0; turns.len()];
+    rounds(settings.rounds(), &turns, |turn| {
+        let round = news[turn];
+        news[turn] += 1;
+        match turn.checked_sub(1) {
+            None => own.catch_up(part, LOGS * each + round * LOGS),
+            Some(at) => other_catch_up(settings, part, &mut others[at], round),
+        }
+    })?;
+    for other in others {
+        other.peer.close()?;
+    }
+    own.close()
+}
+
+/// One of those beside kdelta, with a replica that has everything so far.
+fn behind(settings: &Settings, part: &mut Part, kind: Kind) -> Res<Other> {
+    let each = kind.counts(settings).each;
+    part.set(&format!("events before a catch-up of {}", kind.name()), each * LOGS);
+    let mut other = Other::open(settings, kind)?;
+    for author in 0..LOGS {
+        other.peer.write(author, author * each..(author + 1) * each, 100)?;
+    }
+    other.peer.empty(settings.fresh()?)?;
+    other.peer.sync(LOGS * each)?;
+    other.peer.check(LOGS * each)?;
+    Ok(other)
+}
+
+fn other_catch_up(settings: &Settings, part: &mut Part, other: &mut Other, round: u64) -> Outcome {
+    let from = LOGS * (other.kind.counts(settings).each + round);
+    for author in 0..LOGS {
+        other.peer.write(author, from + author..from + author + 1, 1)?;
+    }
+    let taken = other.peer.sync(LOGS)?;
+    other.peer.check(from + LOGS)?;
+    let who = other.kind.name();
+    part.add(CATCH_UP, who, "ms", taken.time.as_secs_f64() * 1000.0);
+    if let Some(wire) = taken.wire {
+        part.add(TRIPS, who, "round trips", f64::from(wire.trips));
+        part.add(HEADERS, who, "bytes", (wire.sent + wire.received) as f64 - CARRIED as f64);
+    }
+    Ok(())
+}
+
+/// Bytes of the keys and values of a catch-up.
+const CARRIED: u64 = LOGS * (16 + data::VALUE_BYTES as u64);
+
+/// Kdelta's replicas of a catch-up.
+struct Own {
+    hub: Kdelta,
+    /// Those who write to the other logs.
+    authors: Vec<Kdelta>,
+    reader: Replica,
+    _dirs: Vec<TempDir>,
+}
+
+impl Own {
+    fn open(settings: &Settings, each: u64) -> Res<Self> {
+        let mut dirs = (0..LOGS).map(|_| settings.fresh()).collect::<Res<Vec<_>>>()?;
+        let hub = open(dirs[0].path(), Mode::Buffered)?;
+        serve(&hub)?;
+        let mut authors = Vec::new();
+        for (at, dir) in (0_u64..).zip(&dirs) {
+            let author =
+                if at == 0 { None } else { Some(Kdelta::open(dir.path(), Mode::Buffered)?) };
+            // Which space is the author's own `default` is settled by the ticket, before it writes.
+            let author = match author {
+                Some(mut author) => {
+                    sync(&author.replica, SyncTarget::Ticket(ticket(&hub)?))?;
+                    author.space = hub.space;
+                    Some(author)
+                }
+                None => None,
+            };
+            write(author.as_ref().unwrap_or(&hub), at * each, each, 100)?;
+            if let Some(author) = author {
+                sync(&author.replica, SyncTarget::All)?;
+                authors.push(author);
+            }
+        }
+        let dir = settings.fresh()?;
+        let reader = Replica::open(dir.path())?;
+        sync(&reader, SyncTarget::Ticket(ticket(&hub)?))?;
+        dirs.push(dir);
+        Ok(Self { hub, authors, reader, _dirs: dirs })
+    }
+
+    /// Lets each author write one event, and the reader catch up.
+    fn catch_up(&mut self, part: &mut Part, from: u64) -> Outcome {
+        write(&self.hub, from, 1, 1)?;
+        for (at, author) in (1..).zip(&self.authors) {
             write(author, from + at, 1, 1)?;
             sync(&author.replica, SyncTarget::All)?;
         }
         let begun = Instant::now();
-        let report = sync(&reader, SyncTarget::All)?;
+        let report = sync(&self.reader, SyncTarget::All)?;
         part.add(CATCH_UP, WHO, "ms", begun.elapsed().as_secs_f64() * 1000.0);
         if report.received_events != LOGS {
             return Err(format!("not ten events: {report:?}").into());
         }
         part.add(TRIPS, WHO, "round trips", f64::from(report.round_trips));
-        let carried = LOGS * (16 + data::VALUE_BYTES as u64);
         let bytes = report.sent_bytes + report.received_bytes;
         part.add(OVERHEAD, WHO, "bytes", (bytes - report.commit_bytes) as f64);
-        part.add(HEADERS, WHO, "bytes", (bytes - carried) as f64);
+        part.add(HEADERS, WHO, "bytes", (bytes - CARRIED) as f64);
+        Ok(())
     }
-    reader.close()?;
-    for author in authors {
-        author.replica.close()?;
+
+    fn close(self) -> Outcome {
+        self.reader.close()?;
+        for author in self.authors {
+            author.replica.close()?;
+        }
+        Ok(self.hub.replica.close()?)
     }
-    Ok(hub.replica.close()?)
 }
 
 /// From the call of a put on one to the sight of it, durable, on the other.
