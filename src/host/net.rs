@@ -39,7 +39,7 @@ pub(super) struct Net {
 pub(super) struct Outgoing {
     queue: VecDeque<Output>,
     wake: Option<Arc<Notify>>,
-    /// Whom to wake once all is with the endpoint: nothing more comes.
+    /// Whom to wake once the queue is with the endpoint: nothing more comes.
     ended: Option<Arc<Notify>>,
 }
 
@@ -52,7 +52,7 @@ impl Outgoing {
         }
     }
 
-    /// Says that nothing more comes; returns what tells when all is with the endpoint.
+    /// Says that nothing more comes; returns what tells when the queue is with the endpoint.
     fn end(&mut self) -> Arc<Notify> {
         if let Some(wake) = &self.wake {
             wake.notify_one();
@@ -102,7 +102,8 @@ impl Replica {
     pub(super) fn stop_net(&self) {
         let Some(mut net) = locked(&self.shared.net).take() else { return };
         let carried = {
-            let mut state = locked(&self.shared.state);
+            // What was written last is told too, and what is said waits until that is durable.
+            let mut state = self.shared.sync_rest(locked(&self.shared.state));
             state.node.shut_down();
             self.shared.settle(&mut state);
             state.outgoing.end()
@@ -202,7 +203,7 @@ async fn carry(
             }
             put(&shared, &endpoint, &mut unsent, output);
         }
-        if let Some(ended) = ended.filter(|_| unsent.is_empty()) {
+        if let Some(ended) = ended {
             ended.notify_one();
         }
     }
@@ -311,6 +312,38 @@ const GOODBYE: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::base::Key;
+    use crate::engine::crdt::Op;
+    use crate::engine::store::{KeyOp, Write};
+    use crate::host::replica::{Durability, SyncTarget};
+
+    #[test]
+    fn what_was_written_last_is_told_before_a_node_leaves() {
+        let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let [here, there] = dirs.each_ref().map(|dir| Replica::open(dir.path()).unwrap());
+        for replica in [&here, &there] {
+            replica.serve("127.0.0.1:0".parse().unwrap(), Vec::new(), false).unwrap();
+        }
+        let space = here.default_space().unwrap();
+        let ticket = here.ticket(space, Duration::from_secs(600), 1).unwrap();
+        let reports = there.sync(SyncTarget::Ticket(ticket), None).unwrap();
+        assert!(reports.iter().all(|report| report.in_sync), "{reports:?}");
+        let patience = Duration::from_secs(20);
+        let write = |key: &str, durability| {
+            let (key, op) = (Key::new(key).unwrap(), Op::PutBytes([1].as_slice().into()));
+            let ops = vec![KeyOp { key, op, retype: false, expect: None }];
+            here.write(Write { space, ops, ..Write::default() }, durability).unwrap()
+        };
+        // News are on their way without being asked for from here on.
+        assert_eq!(write("first", Durability::Peers(1, patience)).peers, Some(1));
+        let cursor = there.read(|store| store.durable());
+        write("last", Durability::Buffered);
+        here.clone().close().unwrap();
+        there.wait_durable_past(cursor, patience);
+        let last = Key::new("last").unwrap();
+        assert!(there.read(|store| store.get(&space, &last, None)).unwrap().is_some());
+        there.close().unwrap();
+    }
 
     #[test]
     fn what_waits_for_a_peer_is_counted_and_limited() {

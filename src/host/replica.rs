@@ -355,11 +355,8 @@ impl Replica {
     /// [`WriteError`] if the disk refuses; what was acknowledged as durable is safe all the same.
     pub fn close(self) -> Result<(), WriteError> {
         self.stop_net();
-        let mut state = locked(&self.shared.state);
         // What a buffered write left to be synced comes first: the log syncs one thing at a time.
-        while state.syncing || state.due.is_some() {
-            state = if state.syncing { self.shared.wait(state) } else { self.shared.lead(state) };
-        }
+        let mut state = self.shared.sync_rest(locked(&self.shared.state));
         if state.closed {
             return Ok(());
         }
@@ -491,6 +488,17 @@ impl Shared {
         state.node.handle(clock::now(), Input::Synced(ticket, result));
         self.settle(&mut state);
         self.changed.notify_all();
+        state
+    }
+
+    /// Syncs all that is left to be synced.
+    pub(super) fn sync_rest<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        while state.syncing || state.due.is_some() {
+            state = if state.syncing { self.wait(state) } else { self.lead(state) };
+        }
         state
     }
 
