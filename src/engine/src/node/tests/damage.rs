@@ -1,7 +1,17 @@
 //! What a node gets back from its peers after damage.
 
 use super::*;
-use crate::log::{FileId, FileKind};
+use crate::log::{FileId, FileKind, Position};
+
+/// The record at a place rots, the store is opened again, and repaired while nobody helps.
+fn repaired_without(world: &mut World, n: u8, place: Position) {
+    let file = FileId::new(FileKind::Segment, place.segment);
+    assert!(world.disks[usize::from(n)].flip_bit(file, (u64::from(place.offset) + 40) * 8));
+    world.nodes[usize::from(n)] = world.open(n);
+    let store = world.nodes[usize::from(n)].store();
+    store.begin_repair().unwrap();
+    assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+}
 
 #[test]
 fn what_vouched_for_a_log_comes_again_after_it_was_lost() {
@@ -12,13 +22,9 @@ fn what_vouched_for_a_log_comes_again_after_it_was_lost() {
     world.cut(link);
     world.put(1, "b", "2");
     world.run();
-    let place = *world.nodes[1].store().voucher_places().last().unwrap();
-    let file = FileId::new(FileKind::Segment, place.segment);
-    assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 40) * 8));
-    world.nodes[1] = world.open(1);
+    let last = *world.nodes[1].store().voucher_places().last().unwrap();
+    repaired_without(&mut world, 1, last);
     let store = world.nodes[1].store();
-    store.begin_repair().unwrap();
-    assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
     assert_eq!(store.unvouched(&space).unwrap().len(), 1);
     assert_eq!(world.show(1, "a").as_deref(), Some("1"), "it counts as before");
 
@@ -46,15 +52,10 @@ fn who_lost_what_vouched_for_its_side_of_a_fork_shows_it_if_an_index_remembers()
     let links = [world.connect(0, 1), world.connect(twin, 2)];
     links.into_iter().for_each(|link| world.cut(link));
     let store = world.nodes[1].store();
-    let place = *store.voucher_places().last().unwrap();
+    let last = *store.voucher_places().last().unwrap();
     store.seal().unwrap();
     store.close().unwrap();
-    let file = FileId::new(FileKind::Segment, place.segment);
-    assert!(world.disks[1].flip_bit(file, (u64::from(place.offset) + 40) * 8));
-    world.nodes[1] = world.open(1);
-    let store = world.nodes[1].store();
-    store.begin_repair().unwrap();
-    assert_eq!(store.finish_repair().unwrap().missing, Vec::<String>::new());
+    repaired_without(&mut world, 1, last);
     // The authors of both sides stay away.
     world.connect(1, 2);
     let space = world.nodes[1].store().space_named("default").unwrap();
